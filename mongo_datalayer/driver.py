@@ -1,0 +1,115 @@
+"""The driver seam: PyMongo's async client, Motor's and mongomock-motor's, used alike.
+
+All three offer the same methods with one difference: what PyMongo's client returns as a coroutine
+(:meth:`aggregate`, :meth:`list_indexes`, :meth:`close`) the others return at once. The functions
+here hide it. Nothing else in the package asks which driver it is talking to.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import pymongo
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.driver_info import DriverInfo
+from pymongo.errors import ConfigurationError as DriverConfigurationError
+from pymongo.errors import InvalidURI
+
+from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
+from mongo_datalayer.errors import ConfigurationError
+
+Document: TypeAlias = dict[str, Any]
+# Motor and mongomock-motor ship no types: their objects are used through PyMongo's.
+Client: TypeAlias = AsyncMongoClient[Document]
+Database: TypeAlias = AsyncDatabase[Document]
+Collection: TypeAlias = AsyncCollection[Document]
+
+
+def connect(uri: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Client:
+    """A PyMongo async client for ``uri``. It connects on first use.
+
+    Options in the URI win over the defaults made here: write concern ``majority``, and
+    ``timeoutMS``, which bounds every operation, retries included.
+
+    Raises:
+        ConfigurationError: the URI cannot be used; its password is not in the message.
+    """
+    try:
+        return AsyncMongoClient(
+            uri, driver=DriverInfo("mongo_datalayer"), **_defaults(uri, timeout_ms)
+        )
+    except (InvalidURI, DriverConfigurationError, ValueError, TypeError) as exc:
+        raise ConfigurationError(
+            f"The MongoDB URI cannot be used: {exc}. "
+            "It should look like mongodb://user:password@host:27017/ or mongodb+srv://…"
+        ) from None
+
+
+def open_database(client: Client, name: str) -> Database:
+    """The database ``name``; dates come back aware, in UTC, whatever the client was set to.
+
+    Raises:
+        ConfigurationError: MongoDB does not accept the name.
+    """
+    try:
+        database = client.get_database(name)
+    except (pymongo.errors.InvalidName, TypeError) as exc:
+        raise ConfigurationError(f"{name!r} cannot be the name of a database: {exc}") from exc
+    return database
+
+
+def open_collection(database: Database, name: str) -> Collection:
+    """The collection ``name`` of ``database``, with aware dates.
+
+    The codec options are set on each collection: mongomock's databases take none.
+    """
+    return database.get_collection(name, codec_options=_CODEC_OPTIONS)
+
+
+async def aggregate(
+    collection: Collection, pipeline: Sequence[Mapping[str, Any]]
+) -> list[Document]:
+    """All documents of one aggregation."""
+    cursor = await _settled(collection.aggregate(list(pipeline)))
+    documents: list[Document] = await cursor.to_list(None)
+    return documents
+
+
+async def index_information(collection: Collection) -> list[Document]:
+    """The collection's indexes as the server lists them; empty when there is no collection."""
+    if collection.name not in await collection.database.list_collection_names():
+        return []
+    cursor = await _settled(collection.list_indexes())
+    return [dict(index) for index in await cursor.to_list(None)]
+
+
+def has_gridfs(database: Database) -> bool:
+    """Whether files can be kept in the database: mongomock has no asynchronous GridFS."""
+    return not type(database).__module__.startswith("mongomock")
+
+
+async def close(client: Client) -> None:
+    """Close the client's connections."""
+    await _settled(client.close())
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+_CODEC_OPTIONS: CodecOptions[Document] = CodecOptions(tz_aware=True)
+
+
+def _defaults(uri: str, timeout_ms: int) -> dict[str, Any]:
+    """Options the URI does not speak of; a keyword argument would overrule the URI's own."""
+    named = {
+        part.partition("=")[0].lower()
+        for part in uri.partition("?")[2].replace(";", "&").split("&")
+    }
+    defaults = {"w": "majority", "timeoutMS": timeout_ms}
+    return {name: value for name, value in defaults.items() if name.lower() not in named}

@@ -1,0 +1,40 @@
+"""Every error this package raises on its own account.
+
+::
+
+    MongoDataLayerError
+    ├── ConfigurationError    (also ValueError)   a setting is missing or wrong
+    ├── InvalidCursorError    (also ValueError)   a page cursor that this package did not make
+    ├── NotFoundError         (also LookupError)  what should be changed is not there
+    ├── StorageError          (also OSError)      a storage client failed to keep or serve a file
+    └── ServerError           (also RuntimeError) a local mongod could not be found or started
+
+Errors of the database itself reach the caller as the driver raises them
+(:class:`pymongo.errors.PyMongoError`): a failed operation never looks like an empty result.
+"""
+
+from __future__ import annotations
+
+
+class MongoDataLayerError(Exception):
+    """Base of every error raised by this package."""
+
+
+class ConfigurationError(MongoDataLayerError, ValueError):
+    """A setting is missing or wrong; the message names it and what to set."""
+
+
+class InvalidCursorError(MongoDataLayerError, ValueError):
+    """A page cursor that this package did not make."""
+
+
+class NotFoundError(MongoDataLayerError, LookupError):
+    """The thread or step that should be changed does not exist, or was deleted."""
+
+
+class StorageError(MongoDataLayerError, OSError):
+    """A storage client failed to keep, serve or delete a file."""
+
+
+class ServerError(MongoDataLayerError, RuntimeError):
+    """A local mongod could not be found, started or stopped."""

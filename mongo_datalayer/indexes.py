@@ -1,0 +1,182 @@
+"""The indexes the package's queries use: declared once, compared with what is there, created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from mongo_datalayer.driver import Database, Document, index_information, open_collection
+
+TOMBSTONE_SECONDS = 24 * 3600
+
+# What the server adds to an index by itself, or what does not change what the index does.
+_NOT_COMPARED = frozenset({"v", "key", "name", "ns", "background"})
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index: which query needs it is said where it is declared.
+
+    Attributes:
+        collection: Name of the collection.
+        name: Name of the index.
+        keys: Fields with 1 or -1, in order.
+        options: MongoDB's options: ``unique``, ``sparse``, ``expireAfterSeconds``, …
+    """
+
+    collection: str
+    name: str
+    keys: tuple[tuple[str, int], ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.collection}.{self.name}"
+
+    @property
+    def model(self) -> IndexModel:
+        """The index as the driver creates it."""
+        return IndexModel(list(self.keys), name=self.name, **self.options)
+
+    def same_as(self, present: Mapping[str, Any]) -> bool:
+        """Whether ``present``, as the server lists it, does what this index should do."""
+        options = {key: value for key, value in present.items() if key not in _NOT_COMPARED}
+        return tuple(present["key"].items()) == self.keys and options == dict(self.options)
+
+
+DECLARED: tuple[Index, ...] = (
+    # get_user and create_user; the uniqueness makes one user of two logins at once.
+    Index("users", "identifier", (("identifier", ASCENDING),), {"unique": True}),
+    # list_threads: the filter, the order and the cursor in one.
+    Index(
+        "threads",
+        "user_activity",
+        (("userId", ASCENDING), ("updatedAt", DESCENDING), ("_id", DESCENDING)),
+    ),
+    # list_threads of a layer that orders by creation.
+    Index(
+        "threads",
+        "user_creation",
+        (("userId", ASCENDING), ("createdAt", DESCENDING), ("_id", DESCENDING)),
+    ),
+    # delete_step, and feedback that names no thread: Chainlit gives only the step's id.
+    Index("threads", "step", (("steps.id", ASCENDING),)),
+    # delete_feedback; sparse, so that threads without feedback pay nothing.
+    Index("threads", "feedback", (("steps.feedback.id", ASCENDING),), {"sparse": True}),
+    Index("threads", "pending_feedback", (("pendingFeedback.id", ASCENDING),), {"sparse": True}),
+    # delete_element without a thread.
+    Index("threads", "element", (("elements.id", ASCENDING),), {"sparse": True}),
+    # get_favorite_steps.
+    Index(
+        "threads",
+        "user_favorites",
+        (("userId", ASCENDING), ("steps.metadata.favorite", ASCENDING)),
+        {"partialFilterExpression": {"steps.metadata.favorite": True}},
+    ),
+    # delete_user_session.
+    Index("threads", "session", (("session.id", ASCENDING),), {"sparse": True}),
+    # The server removes what is left of a deleted thread.
+    Index(
+        "threads",
+        "deleted",
+        (("deletedAt", ASCENDING),),
+        {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """The declared indexes against a database.
+
+    Attributes:
+        present: Declared, and there before.
+        created: Declared, and made just now.
+        missing: Declared, and not there.
+        different: Declared, but another index has the name, or the keys with other options.
+        unknown: Names (``collection.index``) of indexes that are there and not declared.
+    """
+
+    present: tuple[Index, ...] = ()
+    created: tuple[Index, ...] = ()
+    missing: tuple[Index, ...] = ()
+    different: tuple[Index, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """True when every declared index is there as declared."""
+        return not self.missing and not self.different
+
+
+def compare_indexes(
+    declared: Iterable[Index], present: Mapping[str, list[Document]]
+) -> IndexReport:
+    """The difference between ``declared`` and what each collection lists in ``present``."""
+    claimed: set[str] = set()
+    there, missing, different = [], [], []
+    for index in declared:
+        rivals = [
+            listed
+            for listed in present.get(index.collection, [])
+            if listed["name"] == index.name or tuple(listed["key"].items()) == index.keys
+        ]
+        claimed.update(f"{index.collection}.{rival['name']}" for rival in rivals)
+        if any(index.same_as(rival) for rival in rivals):
+            there.append(index)
+        elif rivals:
+            different.append(index)
+        else:
+            missing.append(index)
+    listed_names = {
+        f"{collection}.{index['name']}"
+        for collection, indexes in present.items()
+        for index in indexes
+        if index["name"] != "_id_"
+    }
+    return IndexReport(
+        present=tuple(there),
+        missing=tuple(missing),
+        different=tuple(different),
+        unknown=tuple(sorted(listed_names - claimed)),
+    )
+
+
+async def check_indexes(database: Database) -> IndexReport:
+    """Compare the declared indexes with those of ``database``; changes nothing."""
+    collections = sorted({index.collection for index in DECLARED})
+    present = {
+        name: await index_information(open_collection(database, name)) for name in collections
+    }
+    return compare_indexes(DECLARED, present)
+
+
+async def apply_indexes(database: Database, *, replace_different: bool = False) -> IndexReport:
+    """Create the declared indexes that are missing; safe to repeat.
+
+    An index that is there under a declared name or with declared keys, but differs, is left alone
+    and reported, unless ``replace_different`` is set: then it is dropped and made anew. Indexes
+    this package does not know are never touched.
+    """
+    before = await check_indexes(database)
+    replaced = before.different if replace_different else ()
+    for index in replaced:
+        await _drop_rivals(database, index)
+    created = (*before.missing, *replaced)
+    for index in created:
+        await open_collection(database, index.collection).create_indexes([index.model])
+    return IndexReport(
+        present=before.present,
+        created=created,
+        different=() if replace_different else before.different,
+        unknown=before.unknown,
+    )
+
+
+async def _drop_rivals(database: Database, index: Index) -> None:
+    collection = open_collection(database, index.collection)
+    for listed in await index_information(collection):
+        if listed["name"] == index.name or tuple(listed["key"].items()) == index.keys:
+            await collection.drop_index(listed["name"])

@@ -1,0 +1,310 @@
+"""Aggregation pipelines, filters and update statements. Pure: data in, MongoDB's language out.
+
+User data stands only in values, never in a path or an expression: names in paths come from
+:func:`~mongo_datalayer.codec.field_name`, and the updates use the classic operators, whose values
+MongoDB takes as they are (in a pipeline update ``"$100"`` would be a field path).
+
+Each statement is written so that it can be repeated: the filter holds the guard. An upsert whose
+guard fails for a document that is there raises DuplicateKeyError; that is the signal to look why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from mongo_datalayer.cursor import Cursor
+from mongo_datalayer.driver import Document
+
+SEARCH_LENGTH = 4096
+"""Longest search text, in characters; MongoDB refuses regular expressions of about 32 kB."""
+
+DELETED_STEPS_KEPT = 1000
+"""How many deleted steps a thread remembers."""
+
+_HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt")
+_NOT_DELETED: Document = {"deletedAt": {"$exists": False}}
+
+
+class Statement(NamedTuple):
+    """A filter and what to do to the document it finds."""
+
+    filter: Document
+    update: Document
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+def thread_page_pipeline(
+    user_id: str,
+    *,
+    limit: int,
+    time_field: str,
+    cursor: Cursor | None = None,
+    search: str | None = None,
+    feedback: int | None = None,
+) -> list[Document]:
+    """One user's threads, newest ``time_field`` first, then by id; at most ``limit``, no steps."""
+    conditions: list[Document] = [{"userId": user_id}]
+    if cursor is not None:
+        conditions.append(_after(cursor, time_field))
+    if feedback is not None:
+        conditions.append({"steps.feedback.value": feedback})
+    if search:
+        conditions.append(_containing(search))
+    match = conditions[0] if len(conditions) == 1 else {"$and": conditions}
+    return [
+        {"$match": match},
+        {"$sort": {time_field: -1, "_id": -1}},
+        {"$limit": limit},
+        {"$project": dict.fromkeys(_HEADER, 1)},
+    ]
+
+
+def _after(cursor: Cursor, time_field: str) -> Document:
+    return {
+        "$or": [
+            {time_field: {"$lt": cursor.time}},
+            {time_field: cursor.time, "_id": {"$lt": cursor.id}},
+        ]
+    }
+
+
+def _containing(search: str) -> Document:
+    """Threads in whose name or messages the text stands, letters of either case."""
+    text = {"$regex": search_pattern(search), "$options": "i"}
+    return {
+        "$or": [
+            {"name": text},
+            {"name": {"$exists": False}, "metadata.name": text},
+            {"steps.output": text},
+            {"steps.input": text},
+        ]
+    }
+
+
+def search_pattern(search: str) -> str:
+    """The regular expression that matches ``search`` literally.
+
+    Raises:
+        ValueError: the text is longer than :data:`SEARCH_LENGTH`.
+    """
+    if len(search) > SEARCH_LENGTH:
+        raise ValueError(
+            f"The search text has {len(search)} characters; at most {SEARCH_LENGTH} can be "
+            "searched for."
+        )
+    # A regular expression in BSON ends at the first NUL.
+    return re.escape(search).replace("\0", r"\x00")
+
+
+def favorites_pipeline(user_id: str) -> list[Document]:
+    """One user's threads that have favourite steps, each with only those."""
+    return [
+        {"$match": {"userId": user_id, "steps.metadata.favorite": True}},
+        {
+            "$project": {
+                "steps": {
+                    "$filter": {
+                        "input": "$steps",
+                        "as": "step",
+                        "cond": {"$eq": ["$$step.metadata.favorite", True]},
+                    }
+                }
+            }
+        },
+    ]
+
+
+# Threads --------------------------------------------------------------------------------------
+
+
+def thread_update(
+    thread_id: str,
+    now: datetime,
+    *,
+    values: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    removed_metadata: tuple[str, ...] = (),
+    on_insert: Mapping[str, Any] | None = None,
+) -> Statement:
+    """Set a thread's fields and merge its metadata, making the thread where there is none.
+
+    Args:
+        thread_id: The thread.
+        now: What a new thread's times are.
+        values: Fields of the thread.
+        metadata: Top-level metadata, by stored field name.
+        removed_metadata: Top-level metadata to remove, by stored field name.
+        on_insert: Fields a new thread gets besides.
+    """
+    changed = {**values, **{f"metadata.{name}": value for name, value in metadata.items()}}
+    removed = {f"metadata.{name}": "" for name in removed_metadata}
+    touched = set(values) | ({"metadata"} if metadata or removed else set())
+    made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": []}
+    update = {
+        "$set": changed,
+        "$unset": removed,
+        "$setOnInsert": _without(_new_thread({**made, **(on_insert or {})}), touched),
+    }
+    return Statement(
+        {"_id": thread_id, **_NOT_DELETED},
+        {operator: fields for operator, fields in update.items() if fields},
+    )
+
+
+def _new_thread(values: Mapping[str, Any]) -> Document:
+    return {"metadata": {}, "tags": [], **values}
+
+
+def _without(values: Mapping[str, Any], names: set[str]) -> Document:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+# Steps ----------------------------------------------------------------------------------------
+
+
+def step_insert(
+    thread_id: str,
+    step: Mapping[str, Any],
+    activity: datetime,
+    *,
+    owner: Mapping[str, Any],
+    feedback: Mapping[str, Any] | None = None,
+) -> Statement:
+    """Append a step to its thread; an upsert.
+
+    Guarded: not where the step is there, was deleted, or feedback waits for it, unless that is the
+    ``feedback`` to take along.
+    """
+    step_id = step["id"]
+    waiting: Document = {"$ne": step_id} if feedback is None else {"$eq": step_id}
+    update: Document = {
+        "$push": {"steps": dict(step) if feedback is None else {**step, "feedback": feedback}},
+        "$max": {"updatedAt": activity},
+        "$setOnInsert": _new_thread({"createdAt": activity, "elements": [], **owner}),
+    }
+    if feedback is not None:
+        update["$pull"] = {"pendingFeedback": {"forId": step_id}}
+    return Statement(
+        {
+            "_id": thread_id,
+            "steps.id": {"$ne": step_id},
+            "deletedSteps.id": {"$ne": step_id},
+            "pendingFeedback.forId": waiting,
+            **_NOT_DELETED,
+        },
+        update,
+    )
+
+
+def step_overwrite(thread_id: str, step: Mapping[str, Any]) -> Statement:
+    """Set the given fields of a step that is there."""
+    return Statement(
+        {"_id": thread_id, "steps.id": step["id"]},
+        {"$set": {f"steps.$.{name}": value for name, value in step.items()}},
+    )
+
+
+def step_fill(thread_id: str, step_id: str, missing: Mapping[str, Any]) -> Statement:
+    """Set fields of a step that does not have them; guarded against a write in between."""
+    absent = dict.fromkeys(missing)
+    return Statement(
+        {"_id": thread_id, "steps": {"$elemMatch": {"id": step_id, **absent}}},
+        {"$set": {f"steps.$.{name}": value for name, value in missing.items()}},
+    )
+
+
+def step_state_projection(step_id: str) -> Document:
+    """What decides why a step could not be inserted."""
+    return {
+        "deletedAt": 1,
+        "steps": {"$elemMatch": {"id": step_id}},
+        "deletedSteps": {"$elemMatch": {"id": step_id}},
+        "pendingFeedback": {"$elemMatch": {"forId": step_id}},
+    }
+
+
+def steps_delete(thread_id: str, step_ids: list[str], now: datetime) -> Statement:
+    """Remove steps with their elements and feedback, and remember that they were deleted."""
+    gone = {"$in": step_ids}
+    return Statement(
+        {"_id": thread_id, **_NOT_DELETED},
+        {
+            "$pull": {
+                "steps": {"id": gone},
+                "elements": {"forId": gone},
+                "pendingFeedback": {"forId": gone},
+            },
+            "$push": {
+                "deletedSteps": {
+                    "$each": [{"id": step_id, "at": now} for step_id in step_ids],
+                    "$slice": -DELETED_STEPS_KEPT,
+                }
+            },
+        },
+    )
+
+
+# Feedback -------------------------------------------------------------------------------------
+
+
+def feedback_put(thread_id: str | None, feedback: Mapping[str, Any]) -> Statement:
+    """Put feedback on its step, in place of what was there."""
+    where: Document = {"steps.id": feedback["forId"]}
+    if thread_id is not None:
+        where = {"_id": thread_id, **where}
+    return Statement(where, {"$set": {"steps.$.feedback": dict(feedback)}})
+
+
+def feedback_forget(thread_id: str, step_id: str) -> Statement:
+    """Remove feedback that waits for a step."""
+    return Statement({"_id": thread_id}, {"$pull": {"pendingFeedback": {"forId": step_id}}})
+
+
+def feedback_wait(
+    thread_id: str, feedback: Mapping[str, Any], now: datetime, *, owner: Mapping[str, Any]
+) -> Statement:
+    """Keep feedback until its step comes; an upsert, guarded like :func:`step_insert`."""
+    step_id = feedback["forId"]
+    made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": [], **owner}
+    return Statement(
+        {
+            "_id": thread_id,
+            "steps.id": {"$ne": step_id},
+            "deletedSteps.id": {"$ne": step_id},
+            "pendingFeedback.forId": {"$ne": step_id},
+            **_NOT_DELETED,
+        },
+        {"$push": {"pendingFeedback": dict(feedback)}, "$setOnInsert": _new_thread(made)},
+    )
+
+
+# Elements -------------------------------------------------------------------------------------
+
+
+def element_insert(
+    thread_id: str, element: Mapping[str, Any], now: datetime, *, owner: Mapping[str, Any]
+) -> Statement:
+    """Append an element to its thread; an upsert.
+
+    Guarded: not where the element is there, or the step it is for was deleted.
+    """
+    guard: Document = {"elements.id": {"$ne": element["id"]}}
+    if "forId" in element:
+        guard["deletedSteps.id"] = {"$ne": element["forId"]}
+    made = {"createdAt": now, "updatedAt": now, "steps": [], **owner}
+    return Statement(
+        {"_id": thread_id, **guard, **_NOT_DELETED},
+        {"$push": {"elements": dict(element)}, "$setOnInsert": _new_thread(made)},
+    )
+
+
+def element_replace(thread_id: str, element: Mapping[str, Any]) -> Statement:
+    """Put an element in the place of the one with its id."""
+    return Statement(
+        {"_id": thread_id, "elements.id": element["id"]}, {"$set": {"elements.$": dict(element)}}
+    )

@@ -1,0 +1,47 @@
+"""Fixtures: a real mongod for the whole run, a database of its own for every test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+
+from mongo_datalayer.server import LocalServer
+
+# No test may depend on what the developer's shell has set.
+for _name in [name for name in os.environ if name.startswith(("MONGODB_", "CHAINLIT_"))]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def mongo_uri() -> Iterator[str]:
+    """A mongod that lives as long as the test run."""
+    with LocalServer(arguments=["--setParameter", "enableTestCommands=1"]) as server:
+        yield server.uri
+
+
+@pytest.fixture
+def database_name() -> str:
+    """A name that no other test uses."""
+    return f"test_{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def client(mongo_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """PyMongo's async client, connected to the run's server."""
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+        yield client
+
+
+@pytest.fixture
+async def database(
+    client: AsyncMongoClient[dict[str, Any]], database_name: str
+) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    """An empty database, dropped after the test."""
+    yield client[database_name]
+    await client.drop_database(database_name)
