@@ -22,6 +22,8 @@ NAME_LENGTH = 255
 SHARING_KEYS = ("is_shared", "shared_at")
 """Thread metadata that belongs to sharing, not to a session."""
 
+# What means something in an update's path, the percent sign first: it begins the codes.
+_ENCODED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
@@ -46,14 +48,14 @@ _ELEMENT_DEFAULTS: Document = dict.fromkeys(ElementDocument.model_fields) | {
 def field_name(key: str) -> str:
     """``key`` as the name of a top-level field: it may stand in an update's path.
 
-    Keys with a dot, a leading dollar, a percent sign or NUL, and the empty key, are
-    percent-encoded; all others stay as they are. :func:`field_key` is the inverse.
+    Dots, dollars, percent signs and NUL are percent-encoded, the empty key is ``%``; all other
+    keys stay as they are. :func:`field_key` is the inverse.
     """
     if key == "":
         return "%"
-    if "%" in key or "." in key or "\0" in key or key.startswith("$"):
-        key = key.replace("%", "%25").replace(".", "%2E").replace("\0", "%00")
-        return "%24" + key[1:] if key.startswith("$") else key
+    for character, code in _ENCODED.items():
+        if character in key:
+            key = key.replace(character, code)
     return key
 
 

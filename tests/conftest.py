@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -14,8 +16,18 @@ from pymongo.asynchronous.database import AsyncDatabase
 from mongo_datalayer.server import LocalServer
 
 # No test may depend on what the developer's shell has set.
-for _name in [name for name in os.environ if name.startswith(("MONGODB_", "CHAINLIT_"))]:
-    del os.environ[_name]
+for _name in list(os.environ):
+    if _name.startswith(("MONGODB_", "MONGO_DATALAYER_", "CHAINLIT_")) and "TESTS" not in _name:
+        del os.environ[_name]
+# Chainlit writes its configuration into the folder it starts in.
+_chainlit_folder = tempfile.TemporaryDirectory(prefix="chainlit-")
+os.environ["CHAINLIT_APP_ROOT"] = _chainlit_folder.name
+# Warnings are errors in these tests, but not those that other packages give when imported.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import chainlit.server  # noqa: F401
+    import mongomock_motor  # noqa: F401
+    import motor.motor_asyncio  # noqa: F401
 
 
 @pytest.fixture(scope="session")
