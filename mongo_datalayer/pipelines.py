@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from mongo_datalayer.cursor import Cursor
-from mongo_datalayer.driver import Document
+from mongo_datalayer.documents import Document
 
 SEARCH_LENGTH = 4096
 """Longest search text, in characters; MongoDB refuses regular expressions of about 32 kB."""
@@ -48,14 +48,12 @@ def thread_page_pipeline(
     feedback: int | None = None,
 ) -> list[Document]:
     """One user's threads, newest ``time_field`` first, then by id; at most ``limit``, no steps."""
-    conditions: list[Document] = [{"userId": user_id}]
-    if cursor is not None:
-        conditions.append(_after(cursor, time_field))
+    conditions: Document = {"userId": user_id}
     if feedback is not None:
-        conditions.append({"steps.feedback.value": feedback})
+        conditions["steps.feedback.value"] = feedback
     if search:
-        conditions.append(_containing(search))
-    match = conditions[0] if len(conditions) == 1 else {"$and": conditions}
+        conditions["$or"] = _containing(search)
+    match = conditions if cursor is None else _after(cursor, time_field, conditions)
     return [
         {"$match": match},
         {"$sort": {time_field: -1, "_id": -1}},
@@ -64,26 +62,29 @@ def thread_page_pipeline(
     ]
 
 
-def _after(cursor: Cursor, time_field: str) -> Document:
+def _after(cursor: Cursor, time_field: str, conditions: Document) -> Document:
+    """The conditions, beyond the cursor.
+
+    All of them stand in both branches: then the server walks the index once for each branch and
+    merges, instead of reading everything from the first page on.
+    """
     return {
         "$or": [
-            {time_field: {"$lt": cursor.time}},
-            {time_field: cursor.time, "_id": {"$lt": cursor.id}},
+            {**conditions, time_field: {"$lt": cursor.time}},
+            {**conditions, time_field: cursor.time, "_id": {"$lt": cursor.id}},
         ]
     }
 
 
-def _containing(search: str) -> Document:
-    """Threads in whose name or messages the text stands, letters of either case."""
+def _containing(search: str) -> list[Document]:
+    """Where the text may stand, letters of either case: in a thread's name or its messages."""
     text = {"$regex": search_pattern(search), "$options": "i"}
-    return {
-        "$or": [
-            {"name": text},
-            {"name": {"$exists": False}, "metadata.name": text},
-            {"steps.output": text},
-            {"steps.input": text},
-        ]
-    }
+    return [
+        {"name": text},
+        {"name": {"$exists": False}, "metadata.name": text},
+        {"steps.output": text},
+        {"steps.input": text},
+    ]
 
 
 def search_pattern(search: str) -> str:
@@ -181,20 +182,24 @@ def step_insert(
     ``feedback`` to take along.
     """
     step_id = step["id"]
-    waiting: Document = {"$ne": step_id} if feedback is None else {"$eq": step_id}
     update: Document = {
         "$push": {"steps": dict(step) if feedback is None else {**step, "feedback": feedback}},
+        # Also of a thread that is there: whichever write comes first must not matter.
+        "$min": {"createdAt": activity},
         "$max": {"updatedAt": activity},
-        "$setOnInsert": _new_thread({"createdAt": activity, "elements": [], **owner}),
+        "$setOnInsert": _new_thread({"elements": [], **owner}),
     }
+    waiting: Document = {"pendingFeedback.forId": {"$ne": step_id}}
     if feedback is not None:
         update["$pull"] = {"pendingFeedback": {"forId": step_id}}
+        # The whole of it: a newer verdict that took its place meanwhile must not be lost.
+        waiting = {"pendingFeedback": {"$elemMatch": dict(feedback)}}
     return Statement(
         {
             "_id": thread_id,
             "steps.id": {"$ne": step_id},
             "deletedSteps.id": {"$ne": step_id},
-            "pendingFeedback.forId": waiting,
+            **waiting,
             **_NOT_DELETED,
         },
         update,

@@ -596,7 +596,7 @@ class ElementContract(Contract):
         (listed,) = await self.elements(layer)
         one = await layer.get_element(thread_id="t", element_id=sent.id)
         assert one is not None
-        for read in (listed, one):
+        for read in (cast("dict[str, Any]", listed), cast("dict[str, Any]", one)):
             assert {key: read[key] for key in expected} == expected
 
     async def test_an_unknown_element_is_none(self, layer: BaseDataLayer) -> None:
@@ -663,7 +663,7 @@ class ListContract(Contract):
         thread_id = await self.make_thread(layer, user, made, name="Title")
         await layer.update_thread(thread_id=thread_id, metadata={"is_shared": True})
         page = await self.page(layer, user.id)
-        json.dumps(page.to_dict(), allow_nan=False)
+        json.dumps(page.data, allow_nan=False)
         (entry,) = page.data
         assert (entry["id"], entry["name"]) == (thread_id, "Title")
         assert (entry["userId"], entry["userIdentifier"]) == (user.id, user.identifier)

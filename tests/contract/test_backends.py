@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from mongomock_motor import AsyncMongoMockClient
@@ -29,7 +29,7 @@ class TestMotor(DataLayerContract):
 
     @pytest.fixture
     async def layer(self, mongo_uri: str, database_name: str) -> AsyncIterator[MongoDataLayer]:
-        client = AsyncIOMotorClient(mongo_uri)
+        client: Any = AsyncIOMotorClient(mongo_uri)
         layer = MongoDataLayer(client=client, database=database_name)
         await layer.create_indexes()
         yield layer
