@@ -1,0 +1,153 @@
+"""The HTTP route that serves stored files to whoever holds a valid link."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from mongo_datalayer.errors import StorageError
+from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.files.documents import StoredFile
+from mongo_datalayer.files.links import FILES_PATH, FileLinks
+from mongo_datalayer.files.presentation import file_headers, protecting_headers
+from mongo_datalayer.files.ranges import (
+    RangeNotSatisfiableError,
+    matches,
+    range_applies,
+    requested_range,
+)
+
+ROUTE_NAME = "mongo_datalayer_files"
+
+_CONVERTOR = "mongo_datalayer_object_key"
+
+
+class LinkedFiles(Protocol):
+    """What the route needs of a storage client: its files and its links."""
+
+    @property
+    def bucket(self) -> FileBucket:
+        """Where the files are."""
+        ...
+
+    @property
+    def links(self) -> FileLinks:
+        """What makes and checks the links."""
+        ...
+
+
+class _ObjectKeyConvertor(Convertor[str]):
+    """Any characters. Starlette's own ``path`` stops at a line break."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor(_CONVERTOR, _ObjectKeyConvertor())
+
+
+def files_route(storage: LinkedFiles, prefix: str = "") -> Route:
+    """A route for any Starlette or FastAPI app; it answers GET and HEAD below ``/mongo/files``.
+
+    It serves one range of a request, answers 304 to a known ETag, and streams: a request costs
+    about 2 MB of memory whatever the file's size. Without a valid link the answer is 403; with one
+    for a file that is gone, 404.
+
+    Args:
+        storage: A :class:`GridFSStorageClient`.
+        prefix: Path before ``/mongo/files``, as this app sees it.
+    """
+
+    async def serve(request: Request) -> Response:
+        return await _serve(storage, request)
+
+    path = f"{prefix.rstrip('/')}{FILES_PATH}/{{object_key:{_CONVERTOR}}}"
+    return Route(path, serve, methods=["GET"], name=ROUTE_NAME, include_in_schema=False)
+
+
+async def _serve(storage: LinkedFiles, request: Request) -> Response:
+    object_key = request.path_params["object_key"]
+    if not storage.links.permits(object_key, request.query_params.get("token", "")):
+        return _refusal(403, "Forbidden")
+    for _ in range(2):
+        stored = await storage.bucket.find(object_key)
+        if stored is None:
+            return _refusal(404, "Not Found")
+        try:
+            return await _respond(storage.bucket, stored, request)
+        except StorageError:
+            failed = stored
+        # Replaced between the two reads: the second look finds the new revision.
+    raise StorageError(f"{failed.object_key!r} cannot be read: it is damaged.")
+
+
+async def _respond(bucket: FileBucket, stored: StoredFile, request: Request) -> Response:
+    etag = f'"{stored.sha256}"'
+    headers = {
+        **file_headers(stored),
+        "accept-ranges": "bytes",
+        "cache-control": "private, no-cache",  # the browser may keep it, and asks if it is current
+        "etag": etag,
+        # Keeps compressing middleware away: it would change the length and the ranges.
+        "content-encoding": "identity",
+    }
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=_validators(headers))
+    if request.method == "HEAD":
+        return Response(headers={**headers, "content-length": str(stored.size)})
+    wanted = request.headers.get("range")
+    if not range_applies(request.headers.get("if-range"), etag):
+        wanted = None
+    try:
+        part = requested_range(wanted, stored.size)
+    except RangeNotSatisfiableError:
+        return _refusal(416, "Range Not Satisfiable", {"content-range": f"bytes */{stored.size}"})
+    return await _stream(bucket, stored, part, headers)
+
+
+async def _stream(
+    bucket: FileBucket, stored: StoredFile, part: tuple[int, int] | None, headers: dict[str, str]
+) -> Response:
+    start, stop = (0, stored.size) if part is None else part
+    headers["content-length"] = str(stop - start)
+    if part is not None:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{stored.size}"
+    pieces = bucket.iterate(stored, start, stop)
+    # Read before the status line goes out: a file that cannot be read is no 200.
+    first = await anext(pieces, b"")
+    return StreamingResponse(
+        _chain(first, pieces), status_code=200 if part is None else 206, headers=headers
+    )
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(
+        text,
+        status_code=status,
+        headers={"cache-control": "no-store", **protecting_headers(), **(headers or {})},
+    )
+
+
+def _validators(headers: dict[str, str]) -> dict[str, str]:
+    """What a 304 says: nothing about the content itself."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if not name.startswith("content-") or name == "content-security-policy"
+    }
