@@ -10,7 +10,7 @@ from chainlit.context import context_var
 from chainlit.user import PersistedUser
 
 from mongo_datalayer import codec
-from mongo_datalayer.driver import Document
+from mongo_datalayer.documents import Document
 from mongo_datalayer.errors import StorageError
 from mongo_datalayer.threads import ThreadChanges
 from mongo_datalayer.values import plain, plain_text

@@ -12,8 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote
 
-from mongo_datalayer.documents import ElementDocument, StepDocument
-from mongo_datalayer.driver import Document
+from mongo_datalayer.documents import Document, ElementDocument, StepDocument
 from mongo_datalayer.values import iso, plain, plain_text
 
 NAME_LENGTH = 255
@@ -24,14 +23,14 @@ SHARING_KEYS = ("is_shared", "shared_at")
 
 # What means something in an update's path, the percent sign first: it begins the codes.
 _ENCODED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 # Fields that the thread or another method owns; never written from a caller's dict.
 _STEP_NOT_STORED = frozenset({"id", "threadId", "feedback", "streaming", "receivedAt"})
 _ELEMENT_NOT_STORED = frozenset({"id", "threadId", "path", "content"})
-_STEP_TEXTS = frozenset({"input", "output"})
+_STEP_TEXTS = frozenset({"input", "output", "parentId"})
 _STEP_DEFAULTS: Document = dict.fromkeys(
     name for name in StepDocument.model_fields if name not in {"receivedAt", "feedback"}
 ) | {"type": "undefined", "name": "", "input": "", "output": "", "streaming": False}
@@ -76,7 +75,7 @@ def stored_fields(values: Mapping[str, Any], without: Iterable[str] = ()) -> Doc
     left_out = frozenset(without)
     return {
         field_name(plain_text(key)): plain(value)
-        for key, value in values.items()
+        for key, value in tuple(values.items())
         if value is not None and key not in left_out
     }
 
@@ -169,7 +168,8 @@ def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
         while current is not None and current["id"] not in placed:
             lineage.append(current)
             waiting.add(current["id"])
-            parent = by_id.get(current["parentId"]) if current["parentId"] is not None else None
+            parent_id = current["parentId"]
+            parent = by_id.get(parent_id) if isinstance(parent_id, str) else None
             if parent is None or parent["id"] in waiting:
                 current["parentId"] = None
             current = None if current["parentId"] is None else parent
@@ -261,7 +261,8 @@ def read_name(stored: Mapping[str, Any]) -> str | None:
     name = stored.get("name")
     if isinstance(name, str):
         return name
-    suggested = (stored.get("metadata") or {}).get("name")
+    metadata = stored.get("metadata")
+    suggested = metadata.get("name") if isinstance(metadata, dict) else None
     return stored_name(suggested) if isinstance(suggested, str) else None
 
 

@@ -50,6 +50,7 @@ class Cursor:
             milliseconds, thread_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
             if type(milliseconds) is not int or type(thread_id) is not str:
                 raise ValueError(text)
+            thread_id.encode()  # JSON can spell lone surrogates, which MongoDB cannot compare
             return cls(_EPOCH + timedelta(milliseconds=milliseconds), thread_id)
         except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise InvalidCursorError(

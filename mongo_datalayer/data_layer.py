@@ -7,15 +7,14 @@ waits its turn behind the earlier writes to its thread.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-import pymongo
 from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
 from chainlit.types import Feedback, PageInfo, PaginatedResponse, Pagination, ThreadFilter
@@ -25,13 +24,15 @@ from pymongo.errors import PyMongoError
 from mongo_datalayer import chat, codec, driver
 from mongo_datalayer.config import DEFAULT_DATABASE, DEFAULT_TIMEOUT_MS, Settings
 from mongo_datalayer.cursor import Cursor
-from mongo_datalayer.driver import Document
-from mongo_datalayer.elements import ElementFiles, default_storage
+from mongo_datalayer.documents import Document
+from mongo_datalayer.elements import ElementFiles
 from mongo_datalayer.errors import ConfigurationError, StorageError
+from mongo_datalayer.files import GridFSStorageClient
 from mongo_datalayer.indexes import IndexReport, apply_indexes
 from mongo_datalayer.ordering import Turns
 from mongo_datalayer.recent import Recent
-from mongo_datalayer.threads import Threads
+from mongo_datalayer.retries import retried
+from mongo_datalayer.threads import ThreadChanges, Threads
 from mongo_datalayer.users import Users
 from mongo_datalayer.values import plain_text
 
@@ -56,6 +57,7 @@ REMEMBERED_STEPS = 10_000
 _TIME_FIELDS = {"activity": "updatedAt", "creation": "createdAt"}
 _FEEDBACK_IDS = uuid.UUID("6f1ed3a2-64a5-4e1f-9a3c-0f2d0a0b5c11")
 
+Result = TypeVar("Result")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 
 
@@ -86,10 +88,15 @@ class MongoDataLayer(BaseDataLayer):
         client: Your client instead: PyMongo's ``AsyncMongoClient``, Motor's
             ``AsyncIOMotorClient`` or mongomock-motor's. It is never closed by the layer.
         database: Name of the database.
-        storage_client: Where the files of elements go; any Chainlit storage client.
+        storage_client: Where the files of elements go: any Chainlit storage client. None for
+            GridFS in the same database; :func:`~mongo_datalayer.files.mount_files` serves them.
         order_by: What lists of threads are ordered by: ``"activity"``, the newest step, or
             ``"creation"``.
-        timeout_ms: How long one operation may take, in milliseconds; for a URI that does not say.
+        timeout_ms: How long one operation may take, in milliseconds, retries after transient
+            faults included. ``timeoutMS`` in the URI goes before it.
+
+    Attributes:
+        storage_client: Where the files of elements go.
 
     Raises:
         ConfigurationError: neither or both of ``uri`` and ``client`` are given, or one of the
@@ -117,10 +124,12 @@ class MongoDataLayer(BaseDataLayer):
             driver.connect(uri, timeout_ms=timeout_ms) if uri is not None else client
         )
         self._database = driver.open_database(self._client, database)
-        storage = storage_client or default_storage(self._database)
-        self._files = None if storage is None else ElementFiles(storage)
+        self.storage_client: BaseStorageClient = storage_client or GridFSStorageClient(
+            self._database
+        )
+        self._files = ElementFiles(self.storage_client)
         self._time_field = _TIME_FIELDS[order_by]
-        self._timeout = timeout_ms / 1000
+        self._timeout = (driver.timeout(self._client) if uri else None) or timeout_ms / 1000
         self._users = Users(self._database)
         self._threads = Threads(self._database)
         self._turns = Turns()
@@ -149,8 +158,8 @@ class MongoDataLayer(BaseDataLayer):
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
         """The user, or None."""
-        with self._limited():
-            stored = await self._users.get(codec.identifier(identifier))
+        identifier = codec.identifier(identifier)
+        stored = await self._retried(lambda: self._users.get(identifier))
         return None if stored is None else _persisted_user(stored)
 
     async def create_user(self, user: User) -> PersistedUser:
@@ -158,25 +167,26 @@ class MongoDataLayer(BaseDataLayer):
         identifier = codec.identifier(user.identifier)
         display_name = None if user.display_name is None else plain_text(user.display_name)
         metadata = codec.stored_fields(user.metadata or {})
-        with self._limited():
-            stored = await self._users.put(identifier, display_name=display_name, metadata=metadata)
+        stored = await self._retried(
+            lambda: self._users.put(identifier, display_name=display_name, metadata=metadata)
+        )
         return _persisted_user(stored)
 
     # Threads ----------------------------------------------------------------------------------
 
     async def get_thread_author(self, thread_id: str) -> str:
         """The identifier of the thread's owner; ``""`` when there is no such thread or owner."""
-        with self._limited():
-            return await self._threads.author(codec.identifier(thread_id)) or ""
+        thread_id = codec.identifier(thread_id)
+        return await self._retried(lambda: self._threads.author(thread_id)) or ""
 
     async def get_thread(self, thread_id: str) -> ThreadDict | None:
         """The whole thread, or None; steps in reading order, element links freshly signed."""
-        with self._limited():
-            stored = await self._threads.get(codec.identifier(thread_id))
+        thread_id = codec.identifier(thread_id)
+        stored = await self._retried(lambda: self._threads.get(thread_id))
         if stored is None:
             return None
         thread = codec.read_thread(stored)
-        await self._link(thread["elements"])
+        await self._files.link(thread["elements"])
         return cast("ThreadDict", thread)
 
     async def list_threads(
@@ -201,15 +211,18 @@ class MongoDataLayer(BaseDataLayer):
             raise ValueError("list_threads needs filters.userId: it lists one user's threads.")
         first = min(max(pagination.first, 1), PAGE_LIMIT)
         cursor = None if pagination.cursor is None else Cursor.decode(pagination.cursor)
-        with self._limited():
-            stored = await self._threads.page(
-                codec.identifier(filters.userId),
+        user_id = codec.identifier(filters.userId)
+        search = None if filters.search is None else plain_text(filters.search)
+        stored = await self._retried(
+            lambda: self._threads.page(
+                user_id,
                 limit=first + 1,
                 time_field=self._time_field,
                 cursor=cursor,
-                search=None if filters.search is None else plain_text(filters.search),
+                search=search,
                 feedback=filters.feedback,
             )
+        )
         page = stored[:first]
         cursors = [Cursor(thread[self._time_field], thread["_id"]).encode() for thread in page]
         return PaginatedResponse(
@@ -250,13 +263,13 @@ class MongoDataLayer(BaseDataLayer):
         user_id = None if user_id is None else codec.identifier(user_id)
         ends_session = session is not None and metadata is not None and name is None
         try:
-            async with self._write("update_thread", thread_id):
-                owner = await self._owner(user_id, session if name is not None else None)
-                await self._threads.update(
-                    thread_id,
-                    replace(changes, values={**changes.values, **owner}),
-                    owner={} if owner else chat.session_owner(session, thread_id),
-                )
+            await self._write(
+                "update_thread",
+                thread_id,
+                lambda: self._update_thread(
+                    thread_id, changes, user_id, session, naming=name is not None
+                ),
+            )
         except PyMongoError:
             # Chainlit awaits this write when a browser disconnects, and an error would make it
             # skip the clean-up of the session and its files. It was logged.
@@ -266,13 +279,15 @@ class MongoDataLayer(BaseDataLayer):
     async def delete_thread(self, thread_id: str) -> None:
         """Delete a thread with everything in it; late writes do not bring it back."""
         thread_id = codec.identifier(thread_id)
-        async with self._write("delete_thread", thread_id):
-            await self._discard(await self._threads.delete(thread_id))
+        object_keys = await self._write(
+            "delete_thread", thread_id, lambda: self._threads.delete(thread_id)
+        )
+        await self._files.discard(object_keys)
 
     async def delete_user_session(self, id: str) -> bool:  # noqa: A002 - the name Chainlit documents
         """Remove what a Chainlit session saved in its thread's metadata; False if there is none."""
-        with self._limited():
-            return await self._threads.forget_session(codec.identifier(id))
+        session_id = codec.identifier(id)
+        return await self._retried(lambda: self._threads.forget_session(session_id))
 
     # Steps ------------------------------------------------------------------------------------
 
@@ -281,33 +296,41 @@ class MongoDataLayer(BaseDataLayer):
         """Append a step to its thread, or fill in what the stored one lacks."""
         thread_id, step = self._take_step(step_dict)
         owner = chat.session_owner(chat.current_session(), thread_id)
-        async with self._write("create_step", thread_id, step["id"]):
-            await self._threads.create_step(thread_id, step, owner=owner)
+        await self._write(
+            "create_step",
+            thread_id,
+            lambda: self._threads.create_step(thread_id, step, owner=owner),
+            item_id=step["id"],
+        )
 
     @queued
     async def update_step(self, step_dict: StepDict) -> None:
         """Set the given fields of a step, or append it. None leaves a field as it is."""
         thread_id, step = self._take_step(step_dict)
         owner = chat.session_owner(chat.current_session(), thread_id)
-        async with self._write("update_step", thread_id, step["id"]):
-            await self._threads.update_step(thread_id, step, owner=owner)
+        await self._write(
+            "update_step",
+            thread_id,
+            lambda: self._threads.update_step(thread_id, step, owner=owner),
+            item_id=step["id"],
+        )
 
     @queued
     async def delete_step(self, step_id: str) -> None:
         """Delete a step, the steps below it, their elements and their feedback."""
         step_id = codec.identifier(step_id)
         expected = self._expected_thread(step_id)
-        if expected is not None and await self._delete_step(expected, step_id):
-            return
-        with self._limited():
-            thread_id = await self._threads.find_step(step_id)
-        if thread_id is not None and thread_id != expected:
-            await self._delete_step(thread_id, step_id)
+        async with self._turns.turn(("deletion", step_id)):  # close() waits for the search too
+            if expected is not None and await self._delete_step(expected, step_id):
+                return
+            thread_id = await self._retried(lambda: self._threads.find_step(step_id))
+            if thread_id is not None and thread_id != expected:
+                await self._delete_step(thread_id, step_id)
 
     async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
         """A user's favourite steps, newest first. One aggregation."""
-        with self._limited():
-            stored = await self._threads.favorites(codec.identifier(user_id))
+        user_id = codec.identifier(user_id)
+        stored = await self._retried(lambda: self._threads.favorites(user_id))
         steps = [codec.read_step(step, thread_id) for thread_id, step in stored]
         return cast("list[StepDict]", codec.newest_first(steps))
 
@@ -323,9 +346,13 @@ class MongoDataLayer(BaseDataLayer):
             "StepDict",
             {**step_dict, "metadata": {**(step_dict.get("metadata") or {}), "favorite": favorite}},
         )
-        async with self._write("set_step_favorite", thread_id, step["id"]):
+        whole = self._take_step(marked)[1]
+
+        async def mark() -> None:
             if not await self._threads.set_favorite(thread_id, step["id"], favorite):
-                await self._threads.create_step(thread_id, self._take_step(marked)[1])
+                await self._threads.create_step(thread_id, whole)
+
+        await self._write("set_step_favorite", thread_id, mark, item_id=step["id"])
         return marked
 
     # Feedback ---------------------------------------------------------------------------------
@@ -357,14 +384,18 @@ class MongoDataLayer(BaseDataLayer):
             if feedback.threadId
             else self._step_threads.get(step_id)
         )
-        async with self._write("upsert_feedback", thread_id or step_id, step_id):
-            await self._threads.put_feedback(thread_id, stored)
+        await self._write(
+            "upsert_feedback",
+            thread_id or step_id,
+            lambda: self._threads.put_feedback(thread_id, stored),
+            item_id=step_id,
+        )
         return str(stored["id"])
 
     async def delete_feedback(self, feedback_id: str) -> bool:
         """Remove feedback; False when there was none with this id."""
-        with self._limited():
-            return await self._threads.delete_feedback(codec.identifier(feedback_id))
+        feedback_id = codec.identifier(feedback_id)
+        return await self._retried(lambda: self._threads.delete_feedback(feedback_id))
 
     # Elements ---------------------------------------------------------------------------------
 
@@ -386,14 +417,18 @@ class MongoDataLayer(BaseDataLayer):
         # The last of several versions of an element must win, however long each file takes; but
         # the thread must not wait for files.
         async with self._turns.turn(("element", stored["id"])):
-            if content is not None and self._files is not None:
+            if content is not None:
                 try:
                     stored["objectKey"] = await self._files.keep(stored, thread_id, content)
                 except StorageError as exc:
                     failure = exc
-            async with self._write("create_element", thread_id, stored["id"]):
-                kept, before = await self._threads.put_element(thread_id, stored, owner=owner)
-            await self._discard(_left_over(stored, kept=kept, before=before))
+            kept, before = await self._write(
+                "create_element",
+                thread_id,
+                lambda: self._threads.put_element(thread_id, stored, owner=owner),
+                item_id=stored["id"],
+            )
+            await self._files.discard(_left_over(stored, kept=kept, before=before))
         if failure is not None:
             logger.error("The element %s of thread %s: %s", stored["id"], thread_id, failure)
             raise failure
@@ -401,12 +436,12 @@ class MongoDataLayer(BaseDataLayer):
     async def get_element(self, thread_id: str, element_id: str) -> ElementDict | None:
         """One element of a thread with a freshly signed link, or None."""
         thread_id = codec.identifier(thread_id)
-        with self._limited():
-            stored = await self._threads.get_element(thread_id, codec.identifier(element_id))
+        element_id = codec.identifier(element_id)
+        stored = await self._retried(lambda: self._threads.get_element(thread_id, element_id))
         if stored is None:
             return None
         element = codec.read_element(stored, thread_id)
-        await self._link([element])
+        await self._files.link([element])
         return cast("ElementDict", element)
 
     @queued
@@ -415,9 +450,13 @@ class MongoDataLayer(BaseDataLayer):
         element_id = codec.identifier(element_id)
         thread_id = chat.element_thread(thread_id, chat.current_session()) or None
         async with self._turns.turn(("element", element_id)):
-            async with self._write("delete_element", thread_id or element_id, element_id):
-                removed = await self._threads.delete_element(thread_id, element_id)
-            await self._discard(_left_over({}, kept=True, before=removed))
+            removed = await self._write(
+                "delete_element",
+                thread_id or element_id,
+                lambda: self._threads.delete_element(thread_id, element_id),
+                item_id=element_id,
+            )
+            await self._files.discard(_left_over({}, kept=True, before=removed))
 
     # Life -------------------------------------------------------------------------------------
 
@@ -434,32 +473,53 @@ class MongoDataLayer(BaseDataLayer):
         if self._closed:
             return
         self._closed = True
+        await asyncio.sleep(0)  # tasks that were made just before begin, and stand in line
         if not await self._turns.drained(CLOSE_SECONDS):
             logger.error("Writes were still on their way %s s after close().", CLOSE_SECONDS)
-        if self._files is not None:
-            await self._files.close()
+        await self._files.close()
         if self._owns_client:
             await driver.close(self._client)
 
     # Inside -----------------------------------------------------------------------------------
 
-    def _limited(self) -> AbstractContextManager[object]:
-        """A bound in time for what is done inside. The layer's own client has one itself."""
-        return nullcontext() if self._owns_client else pymongo.timeout(self._timeout)
+    async def _retried(self, operation: Callable[[], Awaitable[Result]]) -> Result:
+        return await retried(operation, seconds=self._timeout)
 
-    @asynccontextmanager
     async def _write(
-        self, operation: str, key: str, item_id: str | None = None
-    ) -> AsyncIterator[None]:
-        """A turn among the writes to ``key``; errors are logged, as nobody may be listening."""
+        self,
+        name: str,
+        key: str,
+        operation: Callable[[], Awaitable[Result]],
+        *,
+        item_id: str | None = None,
+    ) -> Result:
+        """Run ``operation`` at its turn among the writes to ``key``.
+
+        An error is logged before it is raised: Chainlit may not be listening.
+        """
         try:
             async with self._turns.turn(key):
-                with self._limited():
-                    yield
+                return await self._retried(operation)
         except Exception as exc:
             item = "" if item_id is None else f" of {item_id}"
-            logger.error("%s%s in thread %s failed: %s", operation, item, key, exc)  # noqa: TRY400
+            logger.error("%s%s in thread %s failed: %s", name, item, key, exc)  # noqa: TRY400
             raise
+
+    async def _update_thread(
+        self,
+        thread_id: str,
+        changes: ThreadChanges,
+        user_id: str | None,
+        session: BaseSession | None,
+        *,
+        naming: bool,
+    ) -> None:
+        owner = await self._owner(user_id, session if naming else None)
+        await self._threads.update(
+            thread_id,
+            replace(changes, values={**changes.values, **owner}),
+            owner={} if owner else chat.session_owner(session, thread_id),
+        )
 
     def _take_step(self, step_dict: StepDict) -> tuple[str, Document]:
         """Thread id and fields of a step, taken before the caller can change them."""
@@ -482,9 +542,13 @@ class MongoDataLayer(BaseDataLayer):
         return known or (None if session is None else codec.identifier(session.thread_id))
 
     async def _delete_step(self, thread_id: str, step_id: str) -> bool:
-        async with self._write("delete_step", thread_id, step_id):
-            found, object_keys = await self._threads.delete_step(thread_id, step_id)
-            await self._discard(object_keys)
+        found, object_keys = await self._write(
+            "delete_step",
+            thread_id,
+            lambda: self._threads.delete_step(thread_id, step_id),
+            item_id=step_id,
+        )
+        await self._files.discard(object_keys)
         return found
 
     async def _owner(self, user_id: str | None, naming: BaseSession | None) -> Document:
@@ -500,14 +564,6 @@ class MongoDataLayer(BaseDataLayer):
             return {}
         user = await self.get_user(naming.user.identifier) or await self.create_user(naming.user)
         return {"userId": user.id, "userIdentifier": user.identifier}
-
-    async def _link(self, elements: list[Document]) -> None:
-        if self._files is not None:
-            await self._files.link(elements)
-
-    async def _discard(self, object_keys: Iterable[str]) -> None:
-        if self._files is not None:
-            await self._files.discard(object_keys)
 
 
 def _persisted_user(stored: Document) -> PersistedUser:

@@ -7,12 +7,15 @@ model keeps fields it does not know, so that what a later Chainlit adds is store
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 USERS = "users"
 THREADS = "threads"
+
+Document: TypeAlias = dict[str, Any]
+"""A document, or a part of one, as the driver takes and gives it."""
 
 
 class Stored(BaseModel):

@@ -21,9 +21,9 @@ from pymongo.errors import ConfigurationError as DriverConfigurationError
 from pymongo.errors import InvalidURI
 
 from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
+from mongo_datalayer.documents import Document
 from mongo_datalayer.errors import ConfigurationError
 
-Document: TypeAlias = dict[str, Any]
 # Motor and mongomock-motor ship no types: their objects are used through PyMongo's.
 Client: TypeAlias = AsyncMongoClient[Document]
 Database: TypeAlias = AsyncDatabase[Document]
@@ -45,7 +45,7 @@ def connect(uri: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Client:
         )
     except (InvalidURI, DriverConfigurationError, ValueError, TypeError) as exc:
         raise ConfigurationError(
-            f"The MongoDB URI cannot be used: {exc}. "
+            f"The MongoDB URI cannot be used: {_reason(uri, exc)}. "
             "It should look like mongodb://user:password@host:27017/ or mongodb+srv://…"
         ) from None
 
@@ -88,9 +88,9 @@ async def index_information(collection: Collection) -> list[Document]:
     return [dict(index) for index in await cursor.to_list(None)]
 
 
-def has_gridfs(database: Database) -> bool:
-    """Whether files can be kept in the database: mongomock has no asynchronous GridFS."""
-    return not type(database).__module__.startswith("mongomock")
+def timeout(client: Client) -> float | None:
+    """The client's own bound on an operation, in seconds; None when it has none."""
+    return client.options.timeout
 
 
 async def close(client: Client) -> None:
@@ -103,6 +103,17 @@ async def _settled(value: Any) -> Any:
 
 
 _CODEC_OPTIONS: CodecOptions[Document] = CodecOptions(tz_aware=True)
+
+
+def _reason(uri: str, exc: Exception) -> str:
+    """What the driver says, unless it may quote a part of the password.
+
+    It does where a character that was not escaped makes it take one for a part of the address.
+    """
+    credentials = uri.partition("://")[2].rpartition("@")[0]
+    if set(credentials).isdisjoint("/?#[]@"):
+        return str(exc)
+    return "special characters in its user name and password must be percent-encoded"
 
 
 def _defaults(uri: str, timeout_ms: int) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from mongo_datalayer import driver
-from mongo_datalayer.driver import Database, Document
+from mongo_datalayer.documents import Document
 from mongo_datalayer.errors import StorageError
 
 if TYPE_CHECKING:
@@ -41,28 +41,8 @@ class ElementFiles:
         Raises:
             StorageError: the storage client failed, or did not say that it kept the file.
         """
-        object_key = "/".join(quote(part, safe="") for part in (thread_id, element["id"]))
-        options: dict[str, Any] = {}
-        if self._streams:
-            options = {
-                "name": element.get("name"),
-                "thread_id": thread_id,
-                "element_id": element["id"],
-            }
-        elif not isinstance(content, bytes):
-            content = await asyncio.to_thread(content.read)
-        try:
-            kept = await self._storage.upload_file(
-                object_key=object_key,
-                data=content,  # type: ignore[arg-type]  # an open file, where the client streams
-                mime=element.get("mime") or DEFAULT_MIME,
-                overwrite=True,
-                **options,
-            )
-        except Exception as exc:
-            raise StorageError(
-                f"{self._name} could not store the file of element {element['id']}: {exc}"
-            ) from exc
+        with nullcontext(content) if isinstance(content, bytes) else content as data:
+            kept = await self._upload(element, thread_id, data)
         if not kept or not kept.get("object_key"):
             raise StorageError(
                 f"{self._name} did not store the file of element {element['id']}: it answered "
@@ -86,6 +66,29 @@ class ElementFiles:
             await self._storage.close()
         except Exception as exc:  # noqa: BLE001 - Chainlit's S3 client raises TypeError here
             logger.warning("%s could not be closed: %s", self._name, exc)
+
+    async def _upload(self, element: Document, thread_id: str, data: bytes | BinaryIO) -> Any:
+        options: dict[str, Any] = {}
+        if self._streams:
+            options = {
+                "name": element.get("name"),
+                "thread_id": thread_id,
+                "element_id": element["id"],
+            }
+        elif not isinstance(data, bytes):
+            data = await asyncio.to_thread(data.read)
+        try:
+            return await self._storage.upload_file(
+                object_key=object_key(thread_id, element["id"]),
+                data=data,  # type: ignore[arg-type]  # an open file, where the client streams
+                mime=element.get("mime") or DEFAULT_MIME,
+                overwrite=True,
+                **options,
+            )
+        except Exception as exc:
+            raise StorageError(
+                f"{self._name} could not store the file of element {element['id']}: {exc}"
+            ) from exc
 
     async def _link(self, element: Document) -> None:
         key = element["objectKey"]
@@ -114,10 +117,9 @@ class ElementFiles:
         return type(self._storage).__name__
 
 
-def default_storage(database: Database) -> BaseStorageClient | None:
-    """GridFS in the same database; None where the database has none (mongomock)."""
-    if not driver.has_gridfs(database):
-        return None
-    from mongo_datalayer.files import GridFSStorageClient
+def object_key(thread_id: str, element_id: str) -> str:
+    """The key of an element's file: the same element always has the same.
 
-    return GridFSStorageClient(database)
+    Ids may be any text, and the key becomes part of a link: ``.`` and ``..`` would be lost there.
+    """
+    return "/".join(quote(part, safe="").replace(".", "%2E") for part in (thread_id, element_id))

@@ -8,7 +8,8 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from mongo_datalayer.driver import Database, Document, index_information, open_collection
+from mongo_datalayer.documents import Document
+from mongo_datalayer.driver import Database, index_information, open_collection
 
 TOMBSTONE_SECONDS = 24 * 3600
 
@@ -77,6 +78,23 @@ DECLARED: tuple[Index, ...] = (
     ),
     # delete_user_session.
     Index("threads", "session", (("session.id", ASCENDING),), {"sparse": True}),
+    # The two of the GridFS specification, under the names every driver gives them.
+    Index(
+        "fs.files", "filename_1_uploadDate_1", (("filename", ASCENDING), ("uploadDate", ASCENDING))
+    ),
+    Index(
+        "fs.chunks",
+        "files_id_1_n_1",
+        (("files_id", ASCENDING), ("n", ASCENDING)),
+        {"unique": True},
+    ),
+    # Files of a thread; other applications' files are not in it.
+    Index(
+        "fs.files",
+        "thread",
+        (("metadata.threadId", ASCENDING),),
+        {"partialFilterExpression": {"metadata.owner": "mongo_datalayer"}},
+    ),
     # The server removes what is left of a deleted thread.
     Index(
         "threads",

@@ -184,9 +184,7 @@ def step_insert(
     step_id = step["id"]
     update: Document = {
         "$push": {"steps": dict(step) if feedback is None else {**step, "feedback": feedback}},
-        # Also of a thread that is there: whichever write comes first must not matter.
-        "$min": {"createdAt": activity},
-        "$max": {"updatedAt": activity},
+        **_active(activity),
         "$setOnInsert": _new_thread({"elements": [], **owner}),
     }
     waiting: Document = {"pendingFeedback.forId": {"$ne": step_id}}
@@ -206,21 +204,33 @@ def step_insert(
     )
 
 
-def step_overwrite(thread_id: str, step: Mapping[str, Any]) -> Statement:
-    """Set the given fields of a step that is there."""
+def step_overwrite(
+    thread_id: str, step: Mapping[str, Any], activity: datetime | None = None
+) -> Statement:
+    """Set the given fields of a step that is there; ``activity`` is its time, if it has one."""
+    changed = {f"steps.$.{name}": value for name, value in step.items()}
     return Statement(
-        {"_id": thread_id, "steps.id": step["id"]},
-        {"$set": {f"steps.$.{name}": value for name, value in step.items()}},
+        {"_id": thread_id, "steps.id": step["id"]}, {"$set": changed, **_active(activity)}
     )
 
 
-def step_fill(thread_id: str, step_id: str, missing: Mapping[str, Any]) -> Statement:
+def step_fill(
+    thread_id: str, step_id: str, missing: Mapping[str, Any], activity: datetime | None = None
+) -> Statement:
     """Set fields of a step that does not have them; guarded against a write in between."""
     absent = dict.fromkeys(missing)
+    changed = {f"steps.$.{name}": value for name, value in missing.items()}
     return Statement(
         {"_id": thread_id, "steps": {"$elemMatch": {"id": step_id, **absent}}},
-        {"$set": {f"steps.$.{name}": value for name, value in missing.items()}},
+        {"$set": changed, **_active(activity)},
     )
+
+
+def _active(activity: datetime | None) -> Document:
+    """A thread lasts from its first step's time to its last one's, whichever is written first."""
+    if activity is None:
+        return {}
+    return {"$min": {"createdAt": activity}, "$max": {"updatedAt": activity}}
 
 
 def step_state_projection(step_id: str) -> Document:

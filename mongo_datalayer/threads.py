@@ -8,7 +8,7 @@ the document is read to find out why.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,8 +17,8 @@ from pymongo.errors import DuplicateKeyError
 
 from mongo_datalayer import codec, pipelines
 from mongo_datalayer.cursor import Cursor
-from mongo_datalayer.documents import THREADS
-from mongo_datalayer.driver import Database, Document, aggregate, open_collection
+from mongo_datalayer.documents import THREADS, Document
+from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.errors import MongoDataLayerError, NotFoundError
 from mongo_datalayer.indexes import TOMBSTONE_SECONDS
 from mongo_datalayer.pipelines import Statement
@@ -92,7 +92,7 @@ class Threads:
     async def update(
         self, thread_id: str, changes: ThreadChanges, *, owner: Mapping[str, str] = NO_OWNER
     ) -> bool:
-        """Change a thread, or make it; False when it was deleted. One command."""
+        """Change a thread, or make it; False when it was deleted. Ordinarily one command."""
         statement = pipelines.thread_update(
             thread_id,
             _now(),
@@ -101,10 +101,14 @@ class Threads:
             removed_metadata=changes.removed_metadata,
             on_insert=owner,
         )
-        if await self._upserted(statement):
-            return True
-        logger.info("The thread %s was deleted; a late update of it is dropped.", thread_id)
-        return False
+        for _ in range(ATTEMPTS):
+            if await self._upserted(statement):
+                return True
+            # Another process may just have made the thread: that is no reason to drop the update.
+            if await self._threads.find_one({"_id": thread_id, "deletedAt": {"$exists": True}}):
+                logger.info("The thread %s was deleted; a late update of it is dropped.", thread_id)
+                return False
+        raise _contended(thread_id, {"id": thread_id})
 
     async def delete(self, thread_id: str) -> list[str]:
         """Replace a thread by its tombstone. One command.
@@ -196,10 +200,12 @@ class Threads:
     async def _write_step(
         self, thread_id: str, step: Document, owner: Mapping[str, str], *, overwrite: bool
     ) -> bool:
+        known = _activity(step)
         for _ in range(ATTEMPTS):
-            if overwrite and await self._matched(pipelines.step_overwrite(thread_id, step)):
+            if overwrite and await self._matched(pipelines.step_overwrite(thread_id, step, known)):
                 return True
-            arrived, activity = _arrived(step)
+            activity = known or _now()
+            arrived = step if known is not None else {**step, "receivedAt": activity}
             insert = pipelines.step_insert(thread_id, arrived, activity, owner=owner)
             if await self._upserted(insert):
                 return True
@@ -214,7 +220,7 @@ class Threads:
                     return True
             elif state.step is not None and not overwrite:
                 missing = codec.missing_fields(state.step, step)
-                fill = pipelines.step_fill(thread_id, step["id"], missing)
+                fill = pipelines.step_fill(thread_id, step["id"], missing, known)
                 if not missing or await self._matched(fill):
                     return True
         raise _contended(thread_id, step)
@@ -340,6 +346,11 @@ class Threads:
         )
         return None if before is None else before["elements"][0]
 
+    async def object_keys(self, thread_ids: Collection[str]) -> set[str]:
+        """The object keys that elements of these threads point to. One command."""
+        stored = self._threads.find({"_id": {"$in": list(thread_ids)}}, {"elements.objectKey": 1})
+        return {key async for thread in stored for key in _object_keys(thread.get("elements"))}
+
     # Statements -------------------------------------------------------------------------------
 
     async def _upserted(self, statement: Statement) -> bool:
@@ -363,16 +374,13 @@ class _StepState:
     deleted: bool = False
 
 
-def _arrived(step: Document) -> tuple[Document, datetime]:
-    """The step as it is inserted, and the time of activity that it means for its thread.
+def _activity(step: Document) -> datetime | None:
+    """The time of activity that a step means for its thread; None when it has no time.
 
     That is the step's own time, so that an import keeps its history, but never the future.
     """
-    now = _now()
     created = codec.parse_time(step.get("createdAt"))
-    if created is None:
-        return {**step, "receivedAt": now}, now
-    return step, min(created, now)
+    return None if created is None else min(created, _now())
 
 
 def _now() -> datetime:

@@ -10,8 +10,8 @@ from typing import Any, cast
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from mongo_datalayer.documents import USERS
-from mongo_datalayer.driver import Database, Document, open_collection
+from mongo_datalayer.documents import USERS, Document
+from mongo_datalayer.driver import Database, open_collection
 from mongo_datalayer.recent import Recent
 
 REMEMBERED = 10_000

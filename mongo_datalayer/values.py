@@ -22,12 +22,14 @@ key that is no string           its JSON text (``1`` is ``"1"``, None is ``"null
 two keys that become one        the later one gets ``~2``, ``~3``, …
 NUL in a key                    U+2400
 lone surrogate in a string      U+FFFD; a surrogate pair becomes its character
-deeper than 64 levels           the JSON text of what lies deeper
+deeper than 64 levels           the JSON text of what lies deeper; ``"<list>"`` where that
+                                is deeper than the interpreter goes
 a value that contains itself    ``"<circular reference>"`` where it closes
 ==============================  ===================================================
 
-BSON's own types that JSON lacks (ObjectId, Decimal128, …) take the last row of the first part, so
-that the same function makes what a person wrote in the shell fit for JSON.
+BSON's own types that JSON lacks (ObjectId, Decimal128, …) become ``str(value)``, so that the same
+function makes what a person wrote in the shell fit for JSON. BSON reads a map that has ``$ref`` and
+``$id``, as JSON schemas do, as a DBRef: that becomes the map it was.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ import base64
 import dataclasses
 import json
 import math
+from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
@@ -58,7 +61,7 @@ def plain(value: Any) -> Any:
 def plain_text(value: Any) -> str:
     """``value`` as a string: strings as they are, None as empty, other data as JSON text."""
     if isinstance(value, str):
-        return _text(value)
+        return _text(str.__str__(value))
     if value is None:
         return ""
     converted = plain(value)
@@ -84,7 +87,7 @@ def _plain(value: Any, depth: int, path: frozenset[int]) -> Any:
         return value if math.isfinite(value) else None
     if id(value) in path:
         return CIRCULAR
-    if depth >= MAX_DEPTH and not isinstance(value, (str, int, float, bytes)):
+    if depth >= MAX_DEPTH and not issubclass(kind, (str, int, float, bytes)):
         return _deep_text(value)
     path = path | {id(value)}
     if kind is dict:
@@ -96,14 +99,17 @@ def _plain(value: Any, depth: int, path: frozenset[int]) -> Any:
 
 def _converted(value: Any, depth: int, path: frozenset[int]) -> Any:
     """Values of less common types, by the first rule that fits."""
+    kind = type(value)  # isinstance would also ask the value for its class, and it may raise
     for types, convert in _RULES:
-        if isinstance(value, types):
+        if issubclass(kind, types):
             return _guarded(partial(convert, value), value, depth, path)
-    for name in ("model_dump", "tolist"):
+    if issubclass(kind, type):
+        return _described(value)
+    for name in _METHODS:
         method = _attribute(value, name)
-        if callable(method) and not isinstance(value, type):
-            return _guarded(method, value, depth, path)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if callable(method):
+            return _guarded(partial(_answer, method), value, depth, path)
+    if dataclasses.is_dataclass(kind):
         return _guarded(partial(_fields, value), value, depth, path)
     return _described(value)
 
@@ -114,7 +120,7 @@ def _guarded(convert: Callable[[], Any], value: Any, depth: int, path: frozenset
         converted = convert()
     except Exception:  # noqa: BLE001 - foreign code; the function is total
         return _described(value)
-    if type(converted) is type(value) and not isinstance(value, (str, int, float, list, dict)):
+    if type(converted) is type(value):
         return _described(value)
     # Converting is not descending: a list subclass is as deep as a list.
     return _plain(converted, depth, path)
@@ -122,7 +128,8 @@ def _guarded(convert: Callable[[], Any], value: Any, depth: int, path: frozenset
 
 def _map(value: Mapping[Any, Any], depth: int, path: frozenset[int]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for key, item in value.items():
+    # A copy: converting an item may run code that changes the map, and so may another thread.
+    for key, item in tuple(value.items()):
         name = key if type(key) is str and key.isascii() and "\0" not in key else _key(key)
         if name in result:
             name = _free_name(name, result)
@@ -131,11 +138,15 @@ def _map(value: Mapping[Any, Any], depth: int, path: frozenset[int]) -> dict[str
 
 
 def _key(key: Any) -> str:
-    if isinstance(key, str):
+    kind = type(key)
+    if issubclass(kind, str):
         name = _text(str.__str__(key))
-    elif key is None or isinstance(key, (bool, int, float)):
-        name = _digits(key) if isinstance(key, int) else json.dumps(key)
-        name = {"True": "true", "False": "false"}.get(name, name)
+    elif key is None or kind is bool:
+        name = json.dumps(key)
+    elif issubclass(kind, float):
+        name = json.dumps(float.__float__(key))
+    elif issubclass(kind, int):
+        name = _digits(key)
     else:
         converted = plain(key)
         name = converted if isinstance(converted, str) else json.dumps(converted)
@@ -161,7 +172,7 @@ def _text(value: str) -> str:
 
 def _digits(value: int) -> str:
     try:
-        return str(value)
+        return int.__repr__(value)
     except ValueError:  # more digits than the interpreter converts
         return hex(value)
 
@@ -170,13 +181,13 @@ def _deep_text(value: Any) -> str:
     """JSON text of what lies below the deepest level that is kept as data."""
     try:
         return _text(json.dumps(value, ensure_ascii=False, default=_described, skipkeys=True))
-    except (ValueError, TypeError, RecursionError):
+    except Exception:  # noqa: BLE001 - foreign code; the function is total
         return f"<{type(value).__name__}>"
 
 
 def _described(value: Any) -> str:
     try:
-        return _text(str(value))
+        return _text(str.__str__(str(value)))
     except Exception:  # noqa: BLE001 - foreign code; the function is total
         return f"<{type(value).__name__}>"
 
@@ -187,6 +198,14 @@ def _attribute(value: Any, name: str) -> Any:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - foreign code; the function is total
         return None
+
+
+def _answer(method: Callable[[], Any]) -> Any:
+    """What a value says it is as data; a mock answers everything, with a mock."""
+    answer = method()
+    if not issubclass(type(answer), _DATA):
+        raise TypeError(answer)
+    return answer
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -201,6 +220,10 @@ def _sorted(value: Iterable[Any]) -> list[Any]:
     return sorted(value, key=_described)
 
 
+# pydantic's, bson.DBRef's, numpy's and pandas'.
+_METHODS = ("model_dump", "as_doc", "tolist")
+_DATA = (dict, list, tuple, str, bytes, int, float, date, timedelta, type(None))
+
 # In order: a datetime is a date, a str subclass may be an Enum.
 _RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (Enum, lambda value: value.value),
@@ -212,6 +235,7 @@ _RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((date, time), lambda value: value.isoformat()),
     (timedelta, lambda value: value.total_seconds()),
     (Mapping, dict),
+    (UserString, str),  # a sequence of its own kind
     (Sequence, list),
     ((set, frozenset), _sorted),
 )
