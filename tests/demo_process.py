@@ -46,6 +46,7 @@ class DemoProcess:
     def start(self) -> None:
         """Start it and return when it has said that it is ready; later on the same port."""
         said = self._folder / "output"
+        self.output = ""
         command = [sys.executable, "-m", "mongo_datalayer.cli", "demo", "--port", str(self._port)]
         command += ["--data-dir", str(self._folder / "data"), *self._arguments]
         with said.open("wb") as file:

@@ -1,0 +1,258 @@
+"""The shape of what MongoDB is asked: user data stands only where MongoDB takes it as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mongo_datalayer import pipelines
+from mongo_datalayer.codec import field_name, stored_fields
+from mongo_datalayer.cursor import Cursor
+from mongo_datalayer.pipelines import SEARCH_LENGTH, Statement, search_pattern
+from mongo_datalayer.values import plain
+
+NOW = datetime(2024, 5, 6, tzinfo=timezone.utc)
+
+OURS = frozenset(
+    {
+        *("_id", "id", "at", "name", "userId", "userIdentifier", "tags", "metadata", "session"),
+        *("createdAt", "updatedAt", "deletedAt", "steps", "elements", "keys", "forId", "output"),
+        *("deletedSteps", "pendingFeedback", "feedback", "value", "comment", "input", "favorite"),
+    }
+)
+OPERATORS = frozenset(
+    {
+        *("$", "$set", "$unset", "$setOnInsert", "$push", "$pull", "$min", "$max", "$each"),
+        *("$slice", "$exists", "$ne", "$in", "$lt", "$or", "$elemMatch", "$regex", "$options"),
+        "$match",
+    }
+)
+
+# Text that would do harm in a path or in an expression.
+clean = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+harmful = st.sampled_from(["", ".", "$", "$$ROOT", "$100", "a.b", "$set", "steps.$[]", "\0", "$.x"])
+users_text = st.tuples(clean | harmful, clean).map("".join)
+users_map = st.dictionaries(users_text, users_text | st.integers(0, 9), min_size=1, max_size=3)
+
+
+def parts_of_keys(value: Any, users: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
+    """Every part of every path in a statement; not what lies inside of the user's own maps."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from key.split(".")
+            if not any(item is mine or item == mine for mine in users):
+                yield from parts_of_keys(item, users)
+    elif isinstance(value, list):
+        for item in value:
+            yield from parts_of_keys(item, users)
+
+
+@given(st.data())
+def test_no_user_value_stands_in_a_path(data: st.DataObject) -> None:
+    thread_id, step_id, text = (data.draw(users_text) for _ in range(3))
+    inner = plain(data.draw(users_map))
+    raw = data.draw(users_map)
+    fields = {**stored_fields(raw), "output": text, "metadata": inner}
+    step = {"id": step_id, **fields}
+    owner = {"userId": text, "userIdentifier": text}
+    feedback = {"id": text, "forId": step_id, "value": 0, "comment": text, "updatedAt": NOW}
+    allowed = OURS | OPERATORS | {field_name(key) for key in raw}
+
+    statements = [
+        pipelines.thread_update(
+            thread_id,
+            NOW,
+            values={"name": text, "tags": [text], **owner},
+            metadata=fields,
+            removed_metadata=tuple(stored_fields(raw)),
+            on_insert=owner,
+        ),
+        pipelines.step_insert(thread_id, step, NOW, owner=owner),
+        pipelines.step_insert(thread_id, step, NOW, owner=owner, feedback=feedback),
+        pipelines.step_overwrite(thread_id, step),
+        pipelines.step_fill(thread_id, step_id, fields),
+        pipelines.steps_delete(thread_id, [step_id, text], NOW),
+        pipelines.feedback_put(thread_id, feedback),
+        pipelines.feedback_put(None, feedback),
+        pipelines.feedback_forget(thread_id, step_id),
+        pipelines.feedback_wait(thread_id, feedback, NOW, owner=owner),
+        pipelines.element_insert(thread_id, {**step, "forId": text}, NOW, owner=owner),
+        pipelines.element_insert(thread_id, step, NOW, owner=owner),
+        pipelines.element_replace(thread_id, step),
+    ]
+
+    for statement in statements:
+        parts = set(parts_of_keys([statement.filter, statement.update], (inner,)))
+        assert parts <= allowed, parts - allowed
+        assert all(operator.startswith("$") for operator in statement.update)
+        bson.encode({"q": statement.filter, "u": statement.update})
+
+
+@given(users_text, users_text, users_text)
+def test_no_user_value_stands_in_an_expression(user: str, search: str, thread_id: str) -> None:
+    page = pipelines.thread_page_pipeline(
+        user,
+        limit=5,
+        time_field="updatedAt",
+        cursor=Cursor(NOW, thread_id),
+        search=search,
+        feedback=0,
+    )
+    favorites = pipelines.favorites_pipeline(user)
+
+    for pipeline in (page, favorites):
+        (match, *rest) = pipeline
+        assert set(match) == {"$match"}  # a filter, which takes values as they are
+        assert set(parts_of_keys(match, ())) <= OURS | OPERATORS
+        same_for_all = pipelines.thread_page_pipeline("u", limit=5, time_field="updatedAt")[1:]
+        assert rest in (same_for_all, pipelines.favorites_pipeline("u")[1:])
+        bson.encode({"p": pipeline})
+
+
+def test_the_rules_own_check_sees_a_user_value_in_a_path() -> None:
+    bad = Statement({"_id": "t"}, {"$set": {"metadata.a.b": 1}})
+
+    assert not set(parts_of_keys([bad.filter, bad.update], ())) <= OURS | OPERATORS
+
+
+# Pages -----------------------------------------------------------------------------------------
+
+
+def page(**options: Any) -> list[dict[str, Any]]:
+    return pipelines.thread_page_pipeline("u", limit=3, time_field="updatedAt", **options)
+
+
+def test_a_page_is_sorted_to_the_last_and_has_no_steps() -> None:
+    match, sort, limit, project = page()
+
+    assert match == {"$match": {"userId": "u"}}
+    assert list(sort["$sort"].items()) == [("updatedAt", -1), ("_id", -1)]
+    assert limit == {"$limit": 3}
+    assert not project["$project"].keys() & {"steps", "elements"}
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_thumbs_down_is_a_filter_like_thumbs_up(value: int) -> None:
+    assert page(feedback=value)[0]["$match"]["steps.feedback.value"] == value
+
+
+def test_both_branches_of_a_cursor_carry_every_condition() -> None:
+    branches = page(cursor=Cursor(NOW, "t"), feedback=0, search="x")[0]["$match"]["$or"]
+
+    conditions = page(feedback=0, search="x")[0]["$match"]
+    assert branches == [
+        {**conditions, "updatedAt": {"$lt": NOW}},
+        {**conditions, "updatedAt": NOW, "_id": {"$lt": "t"}},
+    ]
+
+
+def test_an_empty_search_is_none() -> None:
+    assert page(search="") == page(search=None) == page()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_the_pattern_matches_its_text_and_holds_no_nul(text: str) -> None:
+    pattern = search_pattern(text)
+
+    assert re.fullmatch(pattern, text)
+    assert "\0" not in pattern
+    assert not re.fullmatch(pattern, text + "x")
+
+
+def test_a_text_that_mongodb_cannot_search_for_is_refused() -> None:
+    longest = "\0" * SEARCH_LENGTH
+    assert len(search_pattern(longest)) < 32_000
+
+    with pytest.raises(
+        ValueError, match=f"{SEARCH_LENGTH + 1} characters; at most {SEARCH_LENGTH}"
+    ):
+        search_pattern("x" * (SEARCH_LENGTH + 1))
+
+
+# Updates ---------------------------------------------------------------------------------------
+
+
+def test_an_update_with_nothing_to_set_only_makes_the_thread() -> None:
+    statement = pipelines.thread_update("t", NOW, values={}, metadata={})
+
+    assert statement.update == {
+        "$setOnInsert": {
+            "metadata": {},
+            "tags": [],
+            "createdAt": NOW,
+            "updatedAt": NOW,
+            "steps": [],
+            "elements": [],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"values": {"tags": ["a"]}, "metadata": {}},
+        {"values": {}, "metadata": {"a": 1}},
+        {"values": {}, "metadata": {}, "removed_metadata": ("a",)},
+        {"values": {"userId": "u"}, "metadata": {"a": 1}, "on_insert": {"userId": "other"}},
+    ],
+)
+def test_no_field_is_named_by_two_operators(changes: dict[str, Any]) -> None:
+    update = pipelines.thread_update("t", NOW, **changes).update
+
+    named = [key.split(".")[0] for fields in update.values() for key in fields]
+    assert len(named) == len(set(named))
+    assert all(fields for fields in update.values())
+
+
+def test_writing_metadata_is_no_activity() -> None:
+    update = pipelines.thread_update("t", NOW, values={"name": "n"}, metadata={"a": 1}).update
+
+    assert "updatedAt" not in update["$set"]
+    assert "$max" not in update
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pipelines.thread_update("t", NOW, values={}, metadata={}),
+        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}),
+        pipelines.steps_delete("t", ["s"], NOW),
+        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}),
+        pipelines.element_insert("t", {"id": "e"}, NOW, owner={}),
+    ],
+)
+def test_whatever_could_bring_a_deleted_thread_back_is_guarded(statement: Statement) -> None:
+    assert statement.filter["deletedAt"] == {"$exists": False}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}),
+        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}),
+        pipelines.element_insert("t", {"id": "e", "forId": "s"}, NOW, owner={}),
+    ],
+)
+def test_whatever_could_bring_a_deleted_step_back_is_guarded(statement: Statement) -> None:
+    assert statement.filter["deletedSteps.id"] == {"$ne": "s"}
+
+
+def test_an_element_for_no_step_asks_for_none() -> None:
+    assert "deletedSteps.id" not in pipelines.element_insert("t", {"id": "e"}, NOW, owner={}).filter
+
+
+def test_feedback_is_taken_along_only_as_it_was_seen() -> None:
+    feedback = {"id": "f", "forId": "s", "value": 1, "updatedAt": NOW}
+
+    statement = pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, feedback=feedback)
+
+    assert statement.filter["pendingFeedback"] == {"$elemMatch": feedback}
+    assert statement.update["$push"] == {"steps": {"id": "s", "feedback": feedback}}
+    assert statement.update["$pull"] == {"pendingFeedback": {"forId": "s"}}

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from mongo_datalayer.recent import Recent
+
+
+def test_what_was_put_is_remembered() -> None:
+    recent: Recent[str, int] = Recent(2)
+    recent.put("a", 1)
+    recent.put("b", 2)
+
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (1, 2, None)
+
+
+def test_one_too_many_forgets_what_was_used_longest_ago() -> None:
+    recent: Recent[str, int] = Recent(2)
+    recent.put("a", 1)
+    recent.put("b", 2)
+    recent.get("a")
+    recent.put("c", 3)
+
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (1, None, 3)
+
+
+def test_putting_again_counts_as_use_and_replaces() -> None:
+    recent: Recent[str, int] = Recent(2)
+    recent.put("a", 1)
+    recent.put("b", 2)
+    recent.put("a", 10)
+    recent.put("c", 3)
+
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (10, None, 3)
+
+
+def test_asking_for_what_is_not_there_forgets_nothing() -> None:
+    recent: Recent[str, int] = Recent(1)
+    recent.put("a", 1)
+
+    assert recent.get("unknown") is None
+    assert recent.get("a") == 1
+
+
+def test_it_never_holds_more_than_its_size() -> None:
+    recent: Recent[int, int] = Recent(10)
+    for number in range(1000):
+        recent.put(number, number)
+
+    assert [number for number in range(1000) if recent.get(number) is not None] == list(
+        range(990, 1000)
+    )
