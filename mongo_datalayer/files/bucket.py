@@ -47,6 +47,8 @@ BLOCK_CHUNKS = 4
 # How many files one command may name.
 BATCH = 1000
 
+# The order of the specification's own index.
+_BY_KEY = [("filename", ASCENDING), ("uploadDate", ASCENDING)]
 _NEWEST_FIRST = [("uploadDate", DESCENDING), ("_id", DESCENDING)]
 
 _Item = TypeVar("_Item")
@@ -170,13 +172,13 @@ class FileBucket:
         return await self._delete_matching(ours(**{"metadata.threadId": plain(thread_id)}))
 
     async def list_files(self, *, before: datetime | None = None) -> AsyncIterator[StoredFile]:
-        """Our files, every revision, in the order of their ids.
+        """Our files, every revision, those of one object key one after the other.
 
         Args:
             before: Only files whose upload was complete before this time.
         """
         condition = ours() if before is None else ours(uploadDate={"$lt": before})
-        async for document in self._files.find(condition).sort("_id", ASCENDING):
+        async for document in self._files.find(condition).sort(_BY_KEY):
             yield StoredFile.from_document(document)
 
     async def list_unfinished(self, *, before: datetime) -> AsyncIterator[str]:

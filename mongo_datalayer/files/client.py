@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +10,7 @@ from chainlit.data.storage_clients.base import BaseStorageClient
 
 from mongo_datalayer.documents import Document
 from mongo_datalayer.driver import Database
+from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import DEFAULT_MIME, FileDetails, StoredFile
 from mongo_datalayer.files.links import FileLinks
@@ -17,6 +19,9 @@ from mongo_datalayer.files.source import Source
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorDatabase
+
+
+logger = logging.getLogger(__name__)
 
 
 class GridFSStorageClient(BaseStorageClient):
@@ -62,6 +67,9 @@ class GridFSStorageClient(BaseStorageClient):
     ) -> dict[str, Any]:
         """Store a file under a key, and return ``{"object_key": …, "url": …}``.
 
+        Where no secret is set the file is kept all the same: the URL is empty, and the log says
+        what to set.
+
         Readers see the former content until the new is complete. An upload that fails or is
         cancelled leaves nothing behind. Memory does not grow with the file when ``data`` is a path
         or an open file: it is read in a thread, about 1 MB at a time.
@@ -80,9 +88,7 @@ class GridFSStorageClient(BaseStorageClient):
 
         Raises:
             StorageError: the content cannot be read, the key cannot be used, or it is taken.
-            ConfigurationError: no secret for the link is set; nothing was stored.
         """
-        url = self.links.link(object_key)
         attachment, given_name = False, None
         if content_disposition is not None:
             attachment, given_name = parse_disposition(content_disposition)
@@ -94,7 +100,7 @@ class GridFSStorageClient(BaseStorageClient):
             element_id=element_id,
         )
         await self.bucket.write(object_key, data, details, overwrite=overwrite)
-        return {"object_key": object_key, "url": url}
+        return {"object_key": object_key, "url": self._link_if_signable(object_key)}
 
     async def get_read_url(self, object_key: str) -> str:
         """A signed link to the file, which expires. Whether the file exists is not asked.
@@ -144,3 +150,10 @@ class GridFSStorageClient(BaseStorageClient):
 
     async def close(self) -> None:
         """Does nothing: the database belongs to the caller."""
+
+    def _link_if_signable(self, object_key: str) -> str:
+        try:
+            return self.links.link(object_key)
+        except ConfigurationError as exc:
+            logger.warning("%s is stored, but no link to it can be made. %s", object_key, exc)
+            return ""

@@ -43,27 +43,32 @@ async def find_orphans(
         before: Files from this time on are left out: their element may be on its way.
     """
     batch: list[StoredFile] = []
+    newest: StoredFile | None = None
     async for file in bucket.list_files(before=before):
-        if file.element_id is not None and file.thread_id is not None:
-            batch.append(file)
+        if file.element_id is None or file.thread_id is None:
+            continue
+        if newest is not None and newest.object_key == file.object_key:
+            replaced, newest = sorted((newest, file), key=lambda revision: revision.revision)
+            yield Orphan(replaced.file_id, replaced.object_key, replaced.size)
+            continue
+        if newest is not None:
+            batch.append(newest)
         if len(batch) == BATCH:
             for orphan in await _unreferenced(batch, threads):
                 yield orphan
             batch = []
-    for orphan in await _unreferenced(batch, threads):
+        newest = file
+    for orphan in await _unreferenced([*batch, *([newest] if newest else [])], threads):
         yield orphan
     async for file_id in bucket.list_unfinished(before=before):
         yield Orphan(file_id)
 
 
 async def _unreferenced(files: list[StoredFile], threads: Threads) -> list[Orphan]:
-    """Those of ``files`` that no element points to, replaced revisions among them."""
+    """Those of ``files`` that no element points to."""
     keys = await threads.object_keys({file.thread_id for file in files if file.thread_id})
-    newest = {}
-    for file in sorted(files, key=lambda file: file.revision):
-        newest[file.object_key] = file
     return [
         Orphan(file.file_id, file.object_key, file.size)
         for file in files
-        if file.object_key not in keys or newest[file.object_key] != file
+        if file.object_key not in keys
     ]

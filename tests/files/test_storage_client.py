@@ -355,11 +355,15 @@ async def test_a_changing_buffer_is_stored_as_it_was(storage: GridFSStorageClien
     assert await storage.download_file("key") == b"before" * 300_000
 
 
-async def test_without_a_secret_nothing_is_stored(database: Database) -> None:
+async def test_without_a_secret_the_file_is_kept_and_the_log_says_what_to_set(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = GridFSStorageClient(database)
+    assert await storage.upload_file("key", b"content") == {"object_key": "key", "url": ""}
+    assert await storage.download_file("key") == b"content"
+    assert "Set MONGO_DATALAYER_FILES_SECRET" in caplog.text
     with pytest.raises(ConfigurationError, match="MONGO_DATALAYER_FILES_SECRET"):
-        await storage.upload_file("key", b"content")
-    assert await storage.find_file("key") is None
+        await storage.get_read_url("key")
 
 
 async def test_many_files_are_deleted_with_few_commands(
