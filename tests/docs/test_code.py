@@ -84,8 +84,8 @@ async def test_the_file_example_mounts_the_route(
 
     assert getattr(chainlit_app.router.routes[0], "name", None) == ROUTE_NAME
     assert config.code.data_layer is not None
-    assert isinstance(config.code.data_layer(), MongoDataLayer)
-    await names["client"].close()
+    assert config.code.data_layer() is names["layer"]
+    await names["layer"].close()
 
 
 @pytest.mark.parametrize("code", code_blocks(CONFIGURATION, "python"))
