@@ -162,15 +162,42 @@ async def test_no_step_is_seen_while_feedback_and_elements_wait_for_it(
 async def test_a_new_thread_loses_nothing_to_writers_that_begin_at_once(
     layers: list[MongoDataLayer], alice: str
 ) -> None:
-    """Several processes make one thread: each upsert races with the others' inserts."""
-    for number in range(30):
-        turn = Turn(f"raced {number}", alice)
-        first = layers[0].update_thread(thread_id=turn.thread_id, name="n", user_id=alice)
-        second = layers[1].update_thread(thread_id=turn.thread_id, metadata={"a": 1})
-        third = layers[2].create_step(step_dict=turn.message)  # type: ignore[arg-type]  # a StepDict
-        await asyncio.gather(first, second, third)
+    """Several processes make one thread: now and then one's upsert loses against another's insert.
 
-        thread: Any = await layers[0].get_thread(turn.thread_id)
+    That happens to a few threads of a hundred, so there are enough of them.
+    """
+    for layer in layers:
+        await layer.get_user("alice")  # connected, all are equally quick
+
+    for number in range(200):
+        turn = Turn(f"raced {number}", alice)
+        step: Any = turn.message
+        await asyncio.gather(
+            layers[0].update_thread(thread_id=turn.thread_id, name="n", user_id=alice),
+            layers[1].update_thread(thread_id=turn.thread_id, metadata={"a": 1}),
+            layers[2].update_thread(thread_id=turn.thread_id, metadata={"b": 2}),
+            layers[2].create_step(step_dict=step),
+        )
+
+    for number in range(200):
+        thread: Any = await layers[0].get_thread(f"raced {number}")
         assert (thread["name"], thread["userId"], thread["userIdentifier"]) == ("n", alice, "alice")
-        assert thread["metadata"] == {"a": 1}
-        assert [step["id"] for step in thread["steps"]] == [turn.message["id"]]
+        assert thread["metadata"] == {"a": 1, "b": 2}
+        assert len(thread["steps"]) == 1
+
+
+async def test_a_thread_begins_with_its_first_step_whichever_write_says_when(
+    layer: MongoDataLayer,
+) -> None:
+    """Also where the step was there before its time was known."""
+    for later in (layer.create_step, layer.update_step):
+        thread_id = later.__name__
+        step: Any = {"id": "s", "threadId": thread_id, "output": "o"}
+        await layer.update_thread(thread_id=thread_id, name="n")
+        await layer.update_step(step)
+        step = {**step, "createdAt": "2024-05-06T12:00:00.123456Z"}
+        await later(step)
+
+        thread: Any = await layer.get_thread(thread_id)
+        assert thread["createdAt"] == "2024-05-06T12:00:00.123000Z"
+        assert thread["steps"][0]["createdAt"] == "2024-05-06T12:00:00.123456Z"

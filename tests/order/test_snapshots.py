@@ -51,7 +51,7 @@ async def test_a_step(layer: MongoDataLayer, thread_id: str, method: str) -> Non
         step["metadata"]["deep"]["list"].append("after")
         step["metadata"]["new"] = step["new"] = "after"
         step["tags"].append("after")
-        step |= {"id": "other", "threadId": "other", "output": "after"}
+        step.update({"id": "other", "threadId": "other", "output": "after"})
         del step["type"]
 
     call = getattr(layer, method)(step_dict=step)
@@ -68,7 +68,7 @@ async def test_a_threads_metadata_and_tags(layer: MongoDataLayer, thread_id: str
 
     def change() -> None:
         metadata["deep"]["list"].append("after")
-        metadata |= {"new": 1, "removed": 2}
+        metadata.update({"new": 1, "removed": 2})
         tags.append("after")
 
     call = layer.update_thread(thread_id=thread_id, metadata=metadata, tags=tags)

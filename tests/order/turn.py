@@ -70,7 +70,7 @@ class Turn:
         # Step by step: what each create and each update says.
         self.updates: list[Dict] = [
             {**self.message, "createdAt": None, "output": "edited on the way"},
-            {**self.message, "metadata": {"favorite": False}},
+            {"id": self.id("message"), "threadId": self.thread_id, "metadata": {"favorite": False}},
             {**self.run, "end": _time(9), "output": "", "isError": True},
             {**self.search, "end": _time(5), "output": "$$ROOT", "language": "json"},
             {**self.model, "createdAt": None, "output": "", "generation": {"$ref": "#/a.b"}},
