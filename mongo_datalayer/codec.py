@@ -7,6 +7,7 @@ Chainlit and its frontend read is there, fields nobody knows included.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -23,6 +24,7 @@ SHARING_KEYS = ("is_shared", "shared_at")
 
 # What means something in an update's path, the percent sign first: it begins the codes.
 _ENCODED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
+_FRACTION = re.compile(r"[.,](\d+)")
 _SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
@@ -102,7 +104,8 @@ def parse_time(value: Any) -> datetime | None:
     if text.endswith(("Z", "z")):
         text = text[:-1] + "+00:00"
     try:
-        moment = datetime.fromisoformat(text)
+        # Python 3.10 reads three or six digits of a second's fraction, and no others.
+        moment = datetime.fromisoformat(_FRACTION.sub(_microseconds, text, count=1))
     except ValueError:
         return None
     if moment.tzinfo is None:
@@ -111,6 +114,10 @@ def parse_time(value: Any) -> datetime | None:
         return moment.astimezone(timezone.utc)
     except OverflowError:  # a zone that leads out of the calendar
         return None
+
+
+def _microseconds(fraction: re.Match[str]) -> str:
+    return "." + fraction[1][:6].ljust(6, "0")
 
 
 # Steps ----------------------------------------------------------------------------------------

@@ -395,7 +395,9 @@ class MongoDataLayer(BaseDataLayer):
     async def delete_feedback(self, feedback_id: str) -> bool:
         """Remove feedback; False when there was none with this id."""
         feedback_id = codec.identifier(feedback_id)
-        return await self._retried(lambda: self._threads.delete_feedback(feedback_id))
+        return await self._write(
+            "delete_feedback", feedback_id, lambda: self._threads.delete_feedback(feedback_id)
+        )
 
     # Elements ---------------------------------------------------------------------------------
 
@@ -483,7 +485,9 @@ class MongoDataLayer(BaseDataLayer):
     # Inside -----------------------------------------------------------------------------------
 
     async def _retried(self, operation: Callable[[], Awaitable[Result]]) -> Result:
-        return await retried(operation, seconds=self._timeout)
+        return await retried(
+            operation, seconds=self._timeout, primary=lambda: driver.primary(self._client)
+        )
 
     async def _write(
         self,
@@ -514,7 +518,7 @@ class MongoDataLayer(BaseDataLayer):
         *,
         naming: bool,
     ) -> None:
-        owner = await self._owner(user_id, session if naming else None)
+        owner = await self._owner(user_id, session, naming=naming)
         await self._threads.update(
             thread_id,
             replace(changes, values={**changes.values, **owner}),
@@ -551,19 +555,26 @@ class MongoDataLayer(BaseDataLayer):
         await self._files.discard(object_keys)
         return found
 
-    async def _owner(self, user_id: str | None, naming: BaseSession | None) -> Document:
+    async def _owner(
+        self, user_id: str | None, session: BaseSession | None, *, naming: bool
+    ) -> Document:
         """Owner fields for ``user_id``; without one, for the user of the session that names it.
 
         Where the database could not be reached at login, Chainlit's session holds a user without
         an id and the thread would have no owner.
         """
+        user = None if session is None else session.user
         if user_id is not None:
+            if isinstance(user, PersistedUser) and user.id == user_id:
+                return {"userId": user_id, "userIdentifier": codec.identifier(user.identifier)}
             identifier = await self._users.identifier_of(user_id)
+            if identifier is None:
+                logger.warning("There is no user %s: their threads have no author.", user_id)
             return {"userId": user_id, "userIdentifier": identifier}
-        if naming is None or naming.user is None or isinstance(naming.user, PersistedUser):
+        if not naming or user is None or isinstance(user, PersistedUser):
             return {}
-        user = await self.get_user(naming.user.identifier) or await self.create_user(naming.user)
-        return {"userId": user.id, "userIdentifier": user.identifier}
+        stored = await self.get_user(user.identifier) or await self.create_user(user)
+        return {"userId": stored.id, "userIdentifier": stored.identifier}
 
 
 def _persisted_user(stored: Document) -> PersistedUser:

@@ -19,6 +19,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.driver_info import DriverInfo
 from pymongo.errors import ConfigurationError as DriverConfigurationError
 from pymongo.errors import InvalidURI
+from pymongo.topology_description import TopologyDescription
+from pymongo.uri_parser import parse_uri
 
 from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
 from mongo_datalayer.documents import Document
@@ -40,6 +42,8 @@ def connect(uri: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Client:
         ConfigurationError: the URI cannot be used; its password is not in the message.
     """
     try:
+        if not uri.startswith("mongodb+srv://"):  # parsing that one asks the DNS
+            parse_uri(uri, warn=False)  # the client itself would pass over a wrong option
         return AsyncMongoClient(
             uri, driver=DriverInfo("mongo_datalayer"), **_defaults(uri, timeout_ms)
         )
@@ -91,6 +95,17 @@ async def index_information(collection: Collection) -> list[Document]:
 def timeout(client: Client) -> float | None:
     """The client's own bound on an operation, in seconds; None when it has none."""
     return client.options.timeout
+
+
+def primary(client: Client) -> str | None:
+    """Where the replica set's primary is, as far as the client knows now."""
+    description = client.topology_description
+    if not isinstance(description, TopologyDescription):
+        return None  # mongomock's
+    for (host, port), server in description.server_descriptions().items():
+        if server.server_type_name == "RSPrimary":
+            return f"{host}:{port}"
+    return None
 
 
 async def close(client: Client) -> None:

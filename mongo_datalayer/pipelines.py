@@ -323,3 +323,19 @@ def element_replace(thread_id: str, element: Mapping[str, Any]) -> Statement:
     return Statement(
         {"_id": thread_id, "elements.id": element["id"]}, {"$set": {"elements.$": dict(element)}}
     )
+
+
+# Administration -------------------------------------------------------------------------------
+
+
+def owned_by(user_id: str | None, identifier: str) -> Document:
+    """The threads of a person, also those of an earlier user with the same identifier."""
+    by_identifier: Document = {"userIdentifier": identifier}
+    return by_identifier if user_id is None else {"$or": [{"userId": user_id}, by_identifier]}
+
+
+def untouched_since(moment: datetime, *, keep_pinned: bool, keep_shared: bool) -> Document:
+    """The threads without a new step since ``moment``; those to keep are left out."""
+    kept = {"metadata.pinned": keep_pinned, "metadata.is_shared": keep_shared}
+    exempt = {name: {"$ne": True} for name, keep in kept.items() if keep}
+    return {"updatedAt": {"$lt": moment}, **exempt}

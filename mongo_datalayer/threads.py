@@ -8,7 +8,7 @@ the document is read to find out why.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 10
 """How often a write is tried while other writers change the same step in between."""
+
+PAGE = 100
+"""How many threads one command of a scan reads."""
 
 NO_OWNER: Mapping[str, str] = {}
 
@@ -350,6 +353,73 @@ class Threads:
         """The object keys that elements of these threads point to. One command."""
         stored = self._threads.find({"_id": {"$in": list(thread_ids)}}, {"elements.objectKey": 1})
         return {key async for thread in stored for key in _object_keys(thread.get("elements"))}
+
+    # Administration ---------------------------------------------------------------------------
+
+    async def scan(
+        self, condition: Mapping[str, Any], fields: Iterable[str] | None = None
+    ) -> AsyncIterator[Document]:
+        """Every thread that fits, in the order of ids, deleted ones left out; page by page.
+
+        The reader may take its time, and may delete what it was given.
+
+        Args:
+            condition: A filter.
+            fields: The fields to read besides ``_id``; None reads all.
+        """
+        projection = None if fields is None else dict.fromkeys(("_id", *fields), 1)
+        place: Document = {}
+        while True:
+            where = {"$and": [{"deletedAt": {"$exists": False}}, dict(condition), place]}
+            page = self._threads.find(where, projection).sort("_id", 1).limit(PAGE)
+            count = 0
+            async for stored in page:
+                count += 1
+                place = {"_id": {"$gt": stored["_id"]}}
+                yield stored
+            if count < PAGE:
+                return
+
+    async def expire(self, thread_id: str, condition: Mapping[str, Any]) -> list[str] | None:
+        """Replace a thread by its tombstone if it still fits ``condition``. One command.
+
+        Returns:
+            The object keys of its elements' files; None when it does not fit any more.
+        """
+        before = await self._threads.find_one_and_replace(
+            {"_id": thread_id, **condition},
+            {"deletedAt": _now()},
+            projection={"elements.objectKey": 1},
+        )
+        return None if before is None else _object_keys(before.get("elements"))
+
+    async def deleted_ids(self) -> AsyncIterator[str]:
+        """The ids of the threads that were deleted and whose tombstone is still there."""
+        async for stored in self._threads.find({"deletedAt": {"$exists": True}}, {"_id": 1}):
+            yield stored["_id"]
+
+    async def estimate(self) -> int:
+        """About how many threads there are; without reading them."""
+        return await self._threads.estimated_document_count()
+
+    async def exists(self, thread_id: str) -> bool:
+        """Whether there is a thread with this id, or what is left of a deleted one."""
+        return await self._threads.find_one({"_id": thread_id}, {"_id": 1}) is not None
+
+    async def restore(self, stored: Document, *, replace: bool) -> bool:
+        """Store a whole thread as it is. One command.
+
+        Returns:
+            False when one with its id is there and ``replace`` is not set; it is left alone.
+        """
+        if replace:
+            await self._threads.replace_one({"_id": stored["_id"]}, stored, upsert=True)
+            return True
+        try:
+            await self._threads.insert_one(dict(stored))
+        except DuplicateKeyError:
+            return False
+        return True
 
     # Statements -------------------------------------------------------------------------------
 

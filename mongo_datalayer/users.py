@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, cast
 
@@ -62,6 +62,36 @@ class Users:
         user = await self._users.find_one({"_id": user_id}, {"identifier": 1})
         self._remember(user)
         return None if user is None else str(user["identifier"])
+
+    async def scan(self) -> AsyncIterator[Document]:
+        """Every user, in the order of ids."""
+        async for user in self._users.find({}).sort("_id", 1):
+            yield user
+
+    async def delete(self, user_id: str) -> bool:
+        """Remove a user's document; False when there is none. One command."""
+        result = await self._users.delete_one({"_id": user_id})
+        return bool(result.deleted_count)
+
+    async def find(self, user_id: str) -> Document | None:
+        """The user with this id, or None. One command."""
+        return await self._users.find_one({"_id": user_id})
+
+    async def restore(self, stored: Document, *, replace: bool) -> bool:
+        """Store a whole user as it is. Ordinarily one command.
+
+        Returns:
+            False when the user is left as it is: one with its identifier is there under another
+            id, or one with its id and ``replace`` is not set.
+        """
+        try:
+            if replace:
+                await self._users.replace_one({"_id": stored["_id"]}, stored, upsert=True)
+            else:
+                await self._users.insert_one(dict(stored))
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def _upsert(self, identifier: str, update: Document) -> Document:
         user = await self._users.find_one_and_update(

@@ -216,6 +216,10 @@ def _base64(value: Any) -> str:
     return base64.b64encode(bytes(value)).decode("ascii")
 
 
+def _moment(value: datetime) -> str | None:
+    return iso(value) if value == value else None
+
+
 def _sorted(value: Iterable[Any]) -> list[Any]:
     return sorted(value, key=_described)
 
@@ -231,7 +235,7 @@ _RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (int, int),
     (float, float),
     ((bytes, bytearray, memoryview), _base64),
-    (datetime, iso),
+    (datetime, _moment),
     ((date, time), lambda value: value.isoformat()),
     (timedelta, lambda value: value.total_seconds()),
     (Mapping, dict),

@@ -1,6 +1,6 @@
 """The demo: a Chainlit app that answers from a handbook, without any model.
 
-The three lines that keep its conversations in MongoDB are ``data_layer`` below.
+What keeps its conversations in MongoDB, and its files, is ``data_layer`` below.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from chainlit.types import ThreadDict
 
 from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.demo.handbook import Section, find_sections, read_handbook, telling_words
+from mongo_datalayer.demo.samples import sample_elements
+from mongo_datalayer.files import mount_files
 
 LOGINS = {"alice": "alice", "bob": "bob"}
+FILES_COMMAND = "files"
 TOKEN_SECONDS = 0.008
 HANDBOOK = read_handbook()
 
 
 @cl.data_layer
 def data_layer() -> MongoDataLayer:
-    """Keeps users and conversations in MongoDB."""
-    return MongoDataLayer.from_env()
+    """Keeps users, conversations and files in MongoDB."""
+    layer = MongoDataLayer.from_env()
+    mount_files(layer.storage_client)
+    return layer
 
 
 @cl.password_auth_callback
@@ -42,17 +47,26 @@ async def starters(user: cl.User | None) -> list[cl.Starter]:
         cl.Starter(label="What does a thumb do?", message="What happens when I give feedback?"),
         cl.Starter(label="Can I find this again?", message="How does the search work?"),
         cl.Starter(label="Look inside", message="How do I look inside with the mongo shell?"),
+        cl.Starter(label="Show me files", message=FILES_COMMAND),
     ]
 
 
 @cl.on_message
 async def answer(message: cl.Message) -> None:
-    """Answer from the handbook."""
+    """Answer from the handbook; to the word ``files``, send some."""
+    if message.content.strip().lower() == FILES_COMMAND:
+        await _send("Files of every kind; they are in MongoDB, too.", sample_elements())
+        return
     sections = await search_handbook(message.content)
     reply = cl.Message(content="")
     for token in re.findall(r"\s*\S+", compose(sections)):
         await reply.stream_token(token)
         await asyncio.sleep(TOKEN_SECONDS)
+    await reply.send()  # type: ignore[no-untyped-call]  # Chainlit left it without types
+
+
+async def _send(text: str, elements: list[cl.Element]) -> None:
+    reply = cl.Message(content=text, elements=elements)
     await reply.send()  # type: ignore[no-untyped-call]  # Chainlit left it without types
 
 

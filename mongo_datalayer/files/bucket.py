@@ -200,6 +200,33 @@ class FileBucket:
         for file_id in await self._without_file(candidates):
             yield file_id
 
+    async def list_belonging(
+        self, thread_ids: Iterable[str], object_keys: Iterable[str] = ()
+    ) -> AsyncIterator[StoredFile]:
+        """Files that were uploaded for one of the threads or stand under one of the keys."""
+        conditions = [("metadata.threadId", thread_ids), ("filename", object_keys)]
+        for field, values in conditions:
+            for batch in _batches(values, BATCH):
+                async for document in self._files.find(ours(**{field: {"$in": plain(batch)}})):
+                    yield StoredFile.from_document(document)
+
+    async def count_chunks(self, file_ids: Iterable[str]) -> int:
+        """How many pieces of content there are of these revisions."""
+        count = 0
+        for ids in _batches(file_ids, BATCH):
+            count += await self._chunks.count_documents({"files_id": {"$in": ids}})
+        return count
+
+    async def erase(self, file_ids: Iterable[str]) -> None:
+        """Delete revisions by their ids, content first.
+
+        When this is interrupted the file can still be found, so that repeating it erases the rest.
+        Until then a reader sees a damaged file.
+        """
+        for ids in _batches(file_ids, BATCH):
+            await self._chunks.delete_many({"files_id": {"$in": ids}})
+            await self._files.delete_many(ours(_id={"$in": ids}))
+
     async def discard(self, file_ids: Iterable[str]) -> None:
         """Delete revisions by their ids, finished or not."""
         for ids in _batches(file_ids, BATCH):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
+from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files.route import ROUTE_NAME, LinkedFiles, files_route
 
 
-def mount_files(storage: LinkedFiles, app: Starlette | None = None) -> None:
+def mount_files(storage: object, app: Starlette | None = None) -> None:
     """Serve the storage client's files from an app.
 
     On Chainlit's app the route goes before the page that Chainlit answers every other path with,
@@ -15,9 +16,17 @@ def mount_files(storage: LinkedFiles, app: Starlette | None = None) -> None:
     called before the app runs and while it does.
 
     Args:
-        storage: A :class:`GridFSStorageClient`.
+        storage: A :class:`GridFSStorageClient`, such as a data layer's ``storage_client``.
         app: A Starlette or FastAPI app; None for Chainlit's own.
+
+    Raises:
+        ConfigurationError: the storage client keeps its files somewhere else.
     """
+    if not isinstance(storage, LinkedFiles):
+        raise ConfigurationError(
+            f"mount_files serves the files of a GridFSStorageClient. {type(storage).__name__} "
+            "makes links to a server of its own: leave the call out."
+        )
     prefix = ""
     if app is None:
         # Here and not above: importing the server sets up a whole app.

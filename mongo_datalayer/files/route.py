@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
@@ -27,6 +27,7 @@ ROUTE_NAME = "mongo_datalayer_files"
 _CONVERTOR = "mongo_datalayer_object_key"
 
 
+@runtime_checkable
 class LinkedFiles(Protocol):
     """What the route needs of a storage client: its files and its links."""
 

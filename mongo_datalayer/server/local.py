@@ -60,6 +60,11 @@ class LocalServer:
         """True while the server's process is alive."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """The id of the server's process; None when it was not started."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start the server and return when it answers.
 

@@ -221,6 +221,45 @@ def test_a_shared_link_works_until_it_is_taken_back(
     expect(bob.questions).to_have_count(0)
 
 
+def test_files_show_after_a_reload_and_go_with_their_thread(
+    alice: Chat, threads: Threads, word: str
+) -> None:
+    files = threads.database["fs.files"]
+    alice.ask(f"{word} first")
+    thread_id = alice.thread_id
+    alice.page.locator("input[type=file]").first.set_input_files(
+        {"name": f"{word}.txt", "mimeType": "text/plain", "buffer": word.encode()}
+    )
+    alice.composer.fill("files")
+    alice.page.locator("#chat-submit").click()
+    expect(alice.answers.last).to_contain_text("Files of every kind")
+    kinds = {"image", "text", "pdf", "audio", "file", "custom", "dataframe"}
+    wait_until(lambda: {e["type"] for e in stored(threads, thread_id)["elements"]} == kinds)
+
+    alice.open(thread_id)
+
+    picture = alice.answers.last.locator("img[alt='picture.png']")
+    expect(picture).to_have_js_property("naturalWidth", 320)
+    expect(alice.answers.last.locator("audio")).to_have_js_property("duration", 1)
+    expect(alice.answers.last).to_contain_text("A text, kept in GridFS.")
+    expect(alice.answers.last).to_contain_text("one document is")
+    link = alice.questions.last.locator(f"a:has-text('{word}.txt')").get_attribute("href")
+    assert link is not None
+    address = alice.address + link
+    response = alice.page.request.get(address)
+    assert (response.status, response.text()) == (200, word)
+
+    alice.page.get_by_role("button", name="One more").click()
+    expect(alice.answers.last).to_contain_text("Clicks: 1")
+    alice.page.reload()
+    expect(alice.answers.last).to_contain_text("Clicks: 1")
+
+    assert files.count_documents({}) >= 7
+    assert alice.fetch("DELETE", "/project/thread", {"threadId": thread_id}) == 200
+    wait_until(lambda: files.count_documents({}) == 0)
+    assert alice.page.request.get(address).status == 404
+
+
 def test_a_deleted_thread_is_gone(alice: Chat, threads: Threads, word: str) -> None:
     alice.ask(f"deleting {word}")
     thread_id = alice.thread_id
