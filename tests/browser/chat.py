@@ -6,6 +6,8 @@ from playwright.sync_api import Locator, Page, expect
 
 # The test machine may be busy; a step that succeeds takes far less.
 PATIENCE_MS = 20_000
+# The answer to an upload is not a change of the page yet, and the page shows none.
+RENDERING_MS = 500
 LAST_WORDS = "This conversation in the mongo shell:"
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -44,6 +46,19 @@ class Chat:
         self.page.locator("#chat-submit").click()
         expect(self.page.get_by_text(LAST_WORDS)).to_have_count(answered + 1)
         expect(self.answers.last.locator("svg.lucide-thumbs-down")).to_be_visible()
+
+    def attach(self, words: str, name: str, mime: str, content: bytes) -> None:
+        """Send ``words`` with a file."""
+        self.composer.fill(words)
+        # Before the socket is there nothing can be sent, and an upload finds no session.
+        expect(self.page.locator("#chat-submit")).to_be_enabled()
+        with self.page.expect_response("**/project/file?*") as answer:
+            self.page.locator("input[type=file]").first.set_input_files(
+                {"name": name, "mimeType": mime, "buffer": content}
+            )
+        assert answer.value.ok
+        self.page.wait_for_timeout(RENDERING_MS)
+        self.page.locator("#chat-submit").click()
 
     def open(self, thread_id: str) -> None:
         """Open a thread by its address and wait until it can be gone on with."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.browser.chat import Chat
@@ -221,25 +222,24 @@ def test_a_shared_link_works_until_it_is_taken_back(
     expect(bob.questions).to_have_count(0)
 
 
-def test_files_show_after_a_reload_and_go_with_their_thread(
-    alice: Chat, threads: Threads, word: str
+def test_files_show_after_a_restart_and_go_with_their_thread(
+    alice: Chat, threads: Threads, demo: DemoProcess, word: str
 ) -> None:
-    files = threads.database["fs.files"]
     alice.ask(f"{word} first")
     thread_id = alice.thread_id
-    alice.page.locator("input[type=file]").first.set_input_files(
-        {"name": f"{word}.txt", "mimeType": "text/plain", "buffer": word.encode()}
-    )
-    alice.composer.fill("files")
-    alice.page.locator("#chat-submit").click()
+    alice.attach("files", f"{word}.txt", "text/plain", word.encode())
     expect(alice.answers.last).to_contain_text("Files of every kind")
     kinds = {"image", "text", "pdf", "audio", "file", "custom", "dataframe"}
     wait_until(lambda: {e["type"] for e in stored(threads, thread_id)["elements"]} == kinds)
+    assert demo.stop() == 0
+    demo.start()
 
     alice.open(thread_id)
 
     picture = alice.answers.last.locator("img[alt='picture.png']")
     expect(picture).to_have_js_property("naturalWidth", 320)
+    # Chainlit draws a PDF itself; one it cannot read has no canvas.
+    expect(alice.answers.last.locator(".inline-pdf canvas").first).to_be_visible()
     expect(alice.answers.last.locator("audio")).to_have_js_property("duration", 1)
     expect(alice.answers.last).to_contain_text("A text, kept in GridFS.")
     expect(alice.answers.last).to_contain_text("one document is")
@@ -254,10 +254,43 @@ def test_files_show_after_a_reload_and_go_with_their_thread(
     alice.page.reload()
     expect(alice.answers.last).to_contain_text("Clicks: 1")
 
-    assert files.count_documents({}) >= 7
-    assert alice.fetch("DELETE", "/project/thread", {"threadId": thread_id}) == 200
-    wait_until(lambda: files.count_documents({}) == 0)
+    with MongoClient[dict[str, Any]](demo.mongo_uri) as client:
+        files = client.chainlit["fs.files"]
+        assert files.count_documents({"metadata.threadId": thread_id}) >= 7
+        assert alice.fetch("DELETE", "/project/thread", {"threadId": thread_id}) == 200
+        wait_until(lambda: files.count_documents({"metadata.threadId": thread_id}) == 0)
     assert alice.page.request.get(address).status == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "mime"), [("evil.svg", "image/svg+xml"), ("evil.html", "text/html")]
+)
+def test_an_uploaded_file_never_runs_as_the_site(
+    alice: Chat, threads: Threads, word: str, name: str, mime: str
+) -> None:
+    script = "<script>fetch('/ran?' + document.cookie); document.title = 'ran'</script>"
+    content = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{script}</svg>'
+    asked: list[str] = []
+    alice.page.context.on("request", lambda request: asked.append(request.url))
+    alice.attach(f"a file {word}", name, mime, content.encode())
+    expect(alice.questions.last).to_contain_text(word)
+    thread_id = alice.thread_id
+    wait_until(lambda: bool(stored(threads, thread_id)["elements"]))
+    alice.open(thread_id)
+    thread = alice.page.request.get(f"{alice.address}/project/thread/{thread_id}").json()
+    link = alice.address + thread["elements"][0]["url"]
+
+    with alice.page.expect_download():
+        alice.page.evaluate("link => { window.open(link) }", link)
+    with alice.page.expect_download():
+        alice.page.evaluate("link => { location.href = link }", link)
+
+    assert alice.page.title() != "ran"
+    assert not [url for url in asked if "/ran?" in url]
+    headers = alice.page.request.get(link).headers
+    assert headers["content-disposition"].startswith("attachment")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in headers["content-security-policy"]
 
 
 def test_a_deleted_thread_is_gone(alice: Chat, threads: Threads, word: str) -> None:
