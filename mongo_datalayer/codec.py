@@ -32,7 +32,7 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 # Fields that the thread or another method owns; never written from a caller's dict.
 _STEP_NOT_STORED = frozenset({"id", "threadId", "feedback", "streaming", "receivedAt"})
 _ELEMENT_NOT_STORED = frozenset({"id", "threadId", "path", "content"})
-_STEP_TEXTS = frozenset({"input", "output", "parentId"})
+_STEP_TEXTS = frozenset({"type", "name", "parentId", "input", "output"})
 _STEP_DEFAULTS: Document = dict.fromkeys(
     name for name in StepDocument.model_fields if name not in {"receivedAt", "feedback"}
 ) | {"type": "undefined", "name": "", "input": "", "output": "", "streaming": False}

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pymongo
 from bson.codec_options import CodecOptions
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.driver_info import DriverInfo
@@ -68,11 +68,16 @@ def open_database(client: Client, name: str) -> Database:
 
 
 def open_collection(database: Database, name: str) -> Collection:
-    """The collection ``name`` of ``database``, with aware dates.
+    """The collection ``name`` of ``database``, with aware dates, read from the primary.
 
-    The codec options are set on each collection: mongomock's databases take none.
+    Whatever the client was set to: a write whose guard says no reads the document to learn why, and
+    a member that lags behind would tell it of another one.
+
+    The options are set on each collection: mongomock's databases take none.
     """
-    return database.get_collection(name, codec_options=_CODEC_OPTIONS)
+    return database.get_collection(
+        name, codec_options=_CODEC_OPTIONS, read_preference=ReadPreference.PRIMARY
+    )
 
 
 async def aggregate(
