@@ -5,6 +5,7 @@
     MongoDataLayerError
     ├── ConfigurationError    (also ValueError)   a setting is missing or wrong
     ├── InvalidCursorError    (also ValueError)   a page cursor that this package did not make
+    ├── ExportFormatError     (also ValueError)   a file that is not a whole export
     ├── NotFoundError         (also LookupError)  what should be changed is not there
     ├── StorageError          (also OSError)      a storage client failed to keep or serve a file
     └── ServerError           (also RuntimeError) a local mongod could not be found or started
@@ -26,6 +27,10 @@ class ConfigurationError(MongoDataLayerError, ValueError):
 
 class InvalidCursorError(MongoDataLayerError, ValueError):
     """A page cursor that this package did not make."""
+
+
+class ExportFormatError(MongoDataLayerError, ValueError):
+    """A file that is not a whole, unchanged export of this package; the message says why."""
 
 
 class NotFoundError(MongoDataLayerError, LookupError):

@@ -6,8 +6,16 @@ import click
 
 from mongo_datalayer import __version__
 from mongo_datalayer.cli.demo import demo
+from mongo_datalayer.cli.doctor import doctor
+from mongo_datalayer.cli.erase_user import erase_user
+from mongo_datalayer.cli.export import export
 from mongo_datalayer.cli.files import files
+from mongo_datalayer.cli.import_ import import_
 from mongo_datalayer.cli.indexes import indexes
+from mongo_datalayer.cli.prune import prune
+from mongo_datalayer.cli.role import role
+from mongo_datalayer.cli.schema import schema
+from mongo_datalayer.cli.stats import stats
 
 __all__ = ["main"]
 
@@ -19,5 +27,13 @@ def main() -> None:
 
 
 main.add_command(demo)
+main.add_command(doctor)
+main.add_command(erase_user)
+main.add_command(export)
 main.add_command(files)
+main.add_command(import_)
 main.add_command(indexes)
+main.add_command(role)
+main.add_command(schema)
+main.add_command(stats)
+main.add_command(prune)

@@ -37,6 +37,18 @@ def connection_options(command: Command) -> Command:
     return uri(database(command))
 
 
+def bucket_option(command: Command) -> Command:
+    """Give ``command`` the option ``--bucket``."""
+    bucket = click.option(
+        "--bucket",
+        metavar="NAME",
+        default="fs",
+        show_default=True,
+        help="The GridFS bucket that holds the files.",
+    )
+    return bucket(command)
+
+
 @asynccontextmanager
 async def opened_database(uri: str | None, name: str | None) -> AsyncIterator[Database]:
     """The database the options name, on a server that answered; closed at the end.

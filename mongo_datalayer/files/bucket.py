@@ -181,6 +181,21 @@ class FileBucket:
         async for document in self._files.find(condition).sort(_BY_KEY):
             yield StoredFile.from_document(document)
 
+    async def list_keys(self) -> AsyncIterator[str]:
+        """The object keys of all our files, each once, in order.
+
+        The reader may take its time: nothing is held on the server between two pages.
+        """
+        place: Document = {}
+        while True:
+            found = self._files.find(ours(**place), {"filename": 1}).sort("filename", ASCENDING)
+            keys = [document["filename"] for document in await found.limit(BATCH).to_list(None)]
+            for key in dict.fromkeys(keys):
+                yield key
+            if len(keys) < BATCH:
+                return
+            place = {"filename": {"$gt": keys[-1]}}
+
     async def list_unfinished(self, *, before: datetime) -> AsyncIterator[str]:
         """Ids of uploads that began before a time and left chunks without a file.
 

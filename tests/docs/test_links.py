@@ -13,7 +13,7 @@ from mongo_datalayer.config import Settings
 from tests.docs.pages import DOCS, PAGES, README, ROOT, anchors, page_name, prose, table_rows
 
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
-_COMMAND = re.compile(r"\bmongo-datalayer ((?:[a-z]+ ?)+)")
+_COMMAND = re.compile(r"\bmongo-datalayer ((?:[a-z][a-z-]* ?)+)")
 _VARIABLE = re.compile(r"\bMONGO_DATALAYER_[A-Z_]+[A-Z]\b")
 
 

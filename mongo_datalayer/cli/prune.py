@@ -1,0 +1,70 @@
+"""``mongo-datalayer prune``: removes threads that nobody has touched for long."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+
+import click
+
+from mongo_datalayer import retention
+from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
+from mongo_datalayer.cli.progress import progress
+from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.retention import Pruned, Rule
+from mongo_datalayer.threads import Threads
+
+LONGEST_DAYS = 36_500
+
+
+@click.command(epilog="Example: mongo-datalayer prune --days 365 --keep-pinned --dry-run")
+@connection_options
+@bucket_option
+@click.option(
+    "--days",
+    type=click.IntRange(1, LONGEST_DAYS),
+    required=True,
+    help="Remove threads whose newest step is older than this.",
+)
+@click.option("--keep-pinned", is_flag=True, help="Keep threads with metadata.pinned: true.")
+@click.option("--keep-shared", is_flag=True, help="Keep threads that are shared.")
+@click.option("--dry-run", is_flag=True, help="Count what would be removed; change nothing.")
+def prune(
+    uri: str | None,
+    database: str | None,
+    bucket: str,
+    days: int,
+    *,
+    keep_pinned: bool,
+    keep_shared: bool,
+    dry_run: bool,
+) -> None:
+    """Remove threads that were not touched for a number of days, with their files.
+
+    Reads all threads once. When it was interrupted, run it again: files it had no time for are
+    removed then, for 24 hours; later `mongo-datalayer files gc` finds them.
+
+    Exits with 0 also when there was nothing to do, and with 2 when the server could not be used.
+    """
+    rule = Rule(
+        before=datetime.now(timezone.utc) - timedelta(days=days),
+        keep_pinned=keep_pinned,
+        keep_shared=keep_shared,
+    )
+    pruned = asyncio.run(_prune(uri, database, bucket, rule, dry_run=dry_run))
+    counts = f"{pruned.threads} threads, {pruned.files} files, {pruned.size} bytes of files"
+    if dry_run:
+        click.echo(f"Would be removed: {counts}. Nothing was changed.")
+    else:
+        click.echo(f"Removed: {counts}.")
+
+
+async def _prune(
+    uri: str | None, name: str | None, bucket_name: str, rule: Rule, *, dry_run: bool
+) -> Pruned:
+    async with opened_database(uri, name) as database:
+        threads, bucket = Threads(database), FileBucket(database, bucket_name)
+        if dry_run:
+            return await retention.count_prunable(threads, bucket, rule)
+        with progress("threads removed") as advance:
+            return await retention.prune(threads, bucket, rule, advance)

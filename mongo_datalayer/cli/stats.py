@@ -1,0 +1,141 @@
+"""``mongo-datalayer stats``: what is stored, how it grows, which threads are the longest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, fields
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mongo_datalayer.cli.connection import connection_options, opened_database
+from mongo_datalayer.statistics import Statistics, Totals, count_everything
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_BYTES = 1024
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@click.command(epilog="Example: mongo-datalayer stats --weeks 12 --longest 10")
+@connection_options
+@click.option(
+    "--weeks",
+    type=click.IntRange(0, 520),
+    default=8,
+    show_default=True,
+    help="How many weeks of growth to show, this one included.",
+)
+@click.option(
+    "--longest",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many of the longest threads to show.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; sizes are in bytes.")
+def stats(
+    uri: str | None, database: str | None, *, weeks: int, longest: int, as_json: bool
+) -> None:
+    """Count what is stored and how it grows; change nothing.
+
+    Users, threads, steps, feedback, elements, files, bytes, and the longest threads. Every thread
+    is read. Exits with 2 when the server could not be used.
+    """
+    with nullcontext() if as_json else _waiting():
+        counted = asyncio.run(_count(uri, database, weeks, longest))
+    if as_json:
+        click.echo(json.dumps(asdict(counted), indent=2, default=str))
+    else:
+        _show(counted)
+
+
+async def _count(uri: str | None, name: str | None, weeks: int, longest: int) -> Statistics:
+    async with opened_database(uri, name) as database:
+        return await count_everything(
+            database, weeks=weeks, longest=longest, now=datetime.now(timezone.utc)
+        )
+
+
+# rich is loaded on use: the other commands, and scripts/create_indexes.py, do without it.
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    # Names of threads are data: nothing in them is markup or an emoji's name.
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def _waiting() -> AbstractContextManager[Any]:
+    return _console(stderr=True).status("Counting …") if sys.stderr.isatty() else nullcontext()
+
+
+def _show(counted: Statistics) -> None:
+    console = _console()
+    for table in _tables(counted):
+        console.print(table)
+
+
+def _tables(counted: Statistics) -> Iterable[Table]:
+    yield _table("Stored", ("", "Count"), _total_rows(counted.totals))
+    yield _table(
+        "Collections",
+        ("", "Documents", "Size", "On disk", "Indexes"),
+        (
+            (c.name, str(c.documents), *map(readable, (c.bytes, c.stored_bytes, c.index_bytes)))
+            for c in counted.collections
+        ),
+    )
+    if counted.weeks:
+        yield _table(
+            "New in the week of",
+            ("", "Users", "Threads", "Files", "Size of files"),
+            (
+                (str(w.begins), str(w.users), str(w.threads), str(w.files), readable(w.file_bytes))
+                for w in counted.weeks
+            ),
+        )
+    if counted.longest:
+        yield _table(
+            "Longest threads",
+            ("", "Steps", "Size", "User", "Name"),
+            (
+                (t.id, str(t.steps), readable(t.bytes), t.user or "", t.name or "")
+                for t in counted.longest
+            ),
+        )
+
+
+def _total_rows(totals: Totals) -> Iterable[tuple[str, str]]:
+    for item in fields(totals):
+        value = getattr(totals, item.name)
+        shown = readable(value) if item.name == "file_bytes" else str(value)
+        yield item.name.replace("_", " "), shown
+
+
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        number = name not in ("", "User", "Name")
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def readable(size: float) -> str:
+    """A size in bytes as people read it."""
+    for unit in _UNITS[:-1]:
+        if size < _BYTES:
+            return f"{size:.0f} {unit}" if unit == _UNITS[0] else f"{size:.1f} {unit}"
+        size /= _BYTES
+    return f"{size:.1f} {_UNITS[-1]}"

@@ -1,0 +1,139 @@
+"""The privileges the package needs in MongoDB, and how a role is made of them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mongo_datalayer.documents import THREADS, Document
+from mongo_datalayer.indexes import DECLARED
+from mongo_datalayer.schema import MODELS
+
+COLLECTIONS: tuple[str, ...] = tuple(sorted({*MODELS, *(index.collection for index in DECLARED)}))
+"""Every collection the package uses."""
+
+BUCKET = "fs"
+
+MEASURING = ("collStats", "listIndexes")
+READING = (*MEASURING, "find")
+WRITING = ("createIndex", "insert", "remove", "update")
+VALIDATING = ("collMod",)
+# A deleted thread is replaced by its tombstone, and a file's content never changes.
+_NOT_NEEDED: Mapping[str, frozenset[str]] = {
+    THREADS: frozenset({"remove"}),
+    f"{BUCKET}.chunks": frozenset({"update"}),
+}
+_LISTING: Mapping[str, tuple[str, ...]] = {"": ("listCollections",)}
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of one database.
+
+    Attributes:
+        name: Its name.
+        database: The database it is for, and where it is defined.
+        actions: What it allows, by collection; "" stands for the database itself.
+    """
+
+    name: str
+    database: str
+    actions: Mapping[str, tuple[str, ...]]
+
+    @property
+    def definition(self) -> Document:
+        """The role as MongoDB's ``createRole`` takes it."""
+        return {"role": self.name, "privileges": self.privileges, "roles": []}
+
+    @property
+    def privileges(self) -> list[Document]:
+        """The privileges as MongoDB takes and gives them."""
+        return [
+            {
+                "resource": {"db": self.database, "collection": collection},
+                "actions": sorted(actions),
+            }
+            for collection, actions in self.actions.items()
+        ]
+
+    @property
+    def shell_text(self) -> str:
+        """A statement for the mongo shell that creates the role."""
+        # JSON is JavaScript, and leaves no room for a name that means something in it.
+        privileges = ",\n".join(f"    {json.dumps(privilege)}" for privilege in self.privileges)
+        return (
+            f"db.getSiblingDB({json.dumps(self.database)}).createRole({{\n"
+            f'  "role": {json.dumps(self.name)},\n'
+            f'  "privileges": [\n{privileges}\n  ],\n'
+            f'  "roles": []\n'
+            f"}})"
+        )
+
+
+def app_role(database: str, bucket: str = BUCKET) -> Role:
+    """What an app and the commands need, and nothing else: no dropping, no other collection.
+
+    Args:
+        database: The database.
+        bucket: The GridFS bucket of the files.
+    """
+    actions = {_in_bucket(name, bucket): _app_actions(name) for name in COLLECTIONS}
+    return Role("chainlitApp", database, {**_LISTING, **actions})
+
+
+def analyst_role(database: str, bucket: str = BUCKET) -> Role:
+    """Reads conversations and users, and the list of files without their content."""
+    actions = {
+        _in_bucket(name, bucket): (MEASURING if name == f"{BUCKET}.chunks" else READING)
+        for name in COLLECTIONS
+    }
+    return Role("chainlitAnalyst", database, {**_LISTING, **actions})
+
+
+def _app_actions(collection: str) -> tuple[str, ...]:
+    actions = {*READING, *WRITING, *(VALIDATING if collection in MODELS else ())}
+    return tuple(sorted(actions - _NOT_NEEDED.get(collection, frozenset())))
+
+
+def _in_bucket(collection: str, bucket: str) -> str:
+    prefix, dot, rest = collection.partition(".")
+    return f"{bucket}.{rest}" if dot and prefix == BUCKET else collection
+
+
+def missing_actions(role: Role, granted: Iterable[Mapping[str, object]]) -> dict[str, list[str]]:
+    """What of ``role`` the ``granted`` privileges do not allow, by collection.
+
+    Args:
+        role: The role that is needed.
+        granted: Privileges as ``connectionStatus`` shows them.
+    """
+    held = list(granted)
+    missing = {
+        collection: [a for a in actions if not allows(held, role.database, collection, a)]
+        for collection, actions in role.actions.items()
+    }
+    return {collection: actions for collection, actions in missing.items() if actions}
+
+
+def allows(
+    granted: Iterable[Mapping[str, object]], database: str, collection: str, action: str
+) -> bool:
+    """Whether one of the privileges allows the action; "" stands for the database itself."""
+    return any(
+        _covers(privilege["resource"], database, collection)
+        and action in _names(privilege["actions"])
+        for privilege in granted
+    )
+
+
+def _covers(resource: object, database: str, collection: str) -> bool:
+    if not isinstance(resource, Mapping):
+        return False
+    if resource.get("anyResource"):
+        return True
+    return resource.get("db") in ("", database) and resource.get("collection") in ("", collection)
+
+
+def _names(actions: object) -> list[str]:
+    return [str(name) for name in actions] if isinstance(actions, list) else []

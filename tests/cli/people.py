@@ -1,0 +1,67 @@
+"""Fills a database through the data layer with people and their conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import chainlit as cl
+from chainlit.element import Text
+from chainlit.types import Feedback
+from pymongo.asynchronous.database import AsyncDatabase
+
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer
+from mongo_datalayer.files import FileLinks
+
+Documents = AsyncDatabase[dict[str, Any]]
+
+
+def storage_of(database: Documents, bucket: str = "fs") -> GridFSStorageClient:
+    return GridFSStorageClient(database, bucket=bucket, links=FileLinks("secret " * 8))
+
+
+async def put_person(
+    database: Documents, identifier: str, *, threads: int, bucket: str = "fs"
+) -> list[str]:
+    """A user with threads of two steps, one feedback and one file each; the thread ids."""
+    layer = MongoDataLayer(
+        client=database.client,
+        database=database.name,
+        storage_client=storage_of(database, bucket),
+    )
+    user = await layer.create_user(cl.User(identifier=identifier, metadata={"role": "tester"}))
+    assert user is not None
+    ids = [f"{identifier}/{number}" for number in range(threads)]
+    for thread_id in ids:
+        await layer.update_thread(thread_id, name=f"of {identifier}", user_id=user.id)
+        for place, kind in enumerate(("user_message", "assistant_message")):
+            await layer.create_step(
+                {
+                    "id": f"{thread_id}/step{place}",
+                    "threadId": thread_id,
+                    "type": kind,  # type: ignore[typeddict-item]  # a narrower str
+                    "name": identifier,
+                    "output": f"text {place} of {identifier}",
+                    "createdAt": f"2026-01-02T03:04:0{place}.123456Z",
+                    "metadata": {},
+                }
+            )
+        await layer.upsert_feedback(
+            Feedback(forId=f"{thread_id}/step1", threadId=thread_id, value=1, comment="thanks")
+        )
+        element = Text(
+            id=f"{thread_id}/file",
+            thread_id=thread_id,
+            name="t.txt",
+            content=f"file of {thread_id}",
+            for_id=f"{thread_id}/step1",
+        )
+        await layer.create_element(element)
+    return ids
+
+
+async def snapshot(database: Documents) -> dict[str, list[dict[str, Any]]]:
+    """Every document of every collection, in the order of ids."""
+    return {
+        name: await database[name].find().sort("_id").to_list(None)
+        for name in sorted(await database.list_collection_names())
+    }

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pymongo.asynchronous.database import AsyncDatabase
+
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.cli.stats import readable
+from mongo_datalayer.statistics import count_everything, week_starts
+from tests.cli.commands import NOBODY, run
+from tests.cli.people import put_person, storage_of
+
+Documents = AsyncDatabase[dict[str, Any]]
+
+
+@pytest.fixture
+def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
+    return ("--uri", mongo_uri, "--database", database_name)
+
+
+@pytest.fixture
+async def filled(database: Documents) -> Documents:
+    """Two people; one thread was deleted, one vote is down, one thread is longer."""
+    await put_person(database, "alice", threads=3)
+    await put_person(database, "bob", threads=1)
+    layer = MongoDataLayer(
+        client=database.client, database=database.name, storage_client=storage_of(database)
+    )
+    await layer.delete_thread("alice/2")
+    await layer.create_step({"id": "more", "threadId": "bob/0", "output": "x"})
+    vote = {"steps.$.feedback.value": 0}
+    await database.threads.update_one({"_id": "alice/0", "steps.feedback.value": 1}, {"$set": vote})
+    return database
+
+
+async def test_everything_is_counted(where: tuple[str, ...], filled: Documents) -> None:
+    await filled["fs.files"].insert_one({"_id": "of another application", "length": 99})
+
+    done = await run("stats", "--json", *where)
+
+    counted = json.loads(done.out)
+    sizes = [len(f"file of {thread}") for thread in ("alice/0", "alice/1", "bob/0")]
+    assert (done.code, done.err) == (0, "")
+    assert counted["totals"] == {
+        "users": 2,
+        "threads": 3,
+        "deleted_threads": 1,
+        "steps": 7,
+        "elements": 3,
+        "thumbs_up": 2,
+        "thumbs_down": 1,
+        "files": 3,
+        "file_bytes": sum(sizes),
+    }
+    by_name = {collection["name"]: collection for collection in counted["collections"]}
+    assert by_name.keys() == {"users", "threads", "fs.files", "fs.chunks"}
+    assert by_name["threads"]["documents"] == 4
+    assert by_name["threads"]["bytes"] > 1000
+    assert by_name["threads"]["index_bytes"] > 0
+    assert [thread["id"] for thread in counted["longest"]] == ["bob/0", "alice/0", "alice/1"]
+    assert counted["longest"][0]["steps"] == 3
+    assert counted["longest"][0]["user"] == "bob"
+    stored = await filled.threads.find_one({"_id": "bob/0"})
+    assert stored is not None
+    assert 0 < counted["longest"][0]["bytes"] < 4000
+
+
+async def test_growth_goes_into_the_week_it_was_in(database: Documents) -> None:
+    now = datetime(2026, 1, 7, 23, 0, tzinfo=timezone.utc)  # a Wednesday
+    monday = datetime(2026, 1, 5, tzinfo=timezone.utc)
+    moment = timedelta(milliseconds=1)
+    times = [monday, monday - moment, monday - timedelta(weeks=2), now, monday + timedelta(weeks=1)]
+    await database.threads.insert_many({"_id": str(n), "createdAt": t} for n, t in enumerate(times))
+    file = {"metadata": {"owner": "mongo_datalayer"}, "uploadDate": now, "length": 7}
+    await database["fs.files"].insert_many([{**file, "_id": "a"}, {**file, "_id": "b"}])
+
+    counted = await count_everything(database, weeks=2, longest=0, now=now)
+
+    assert [(week.begins, week.threads) for week in counted.weeks] == [
+        (date(2025, 12, 29), 1),
+        (date(2026, 1, 5), 2),
+    ]
+    assert (counted.weeks[1].files, counted.weeks[1].file_bytes) == (2, 14)
+    assert counted.longest == []
+
+
+async def test_an_empty_database_has_nothing(where: tuple[str, ...]) -> None:
+    done = await run("stats", "--json", "--weeks", "0", *where)
+
+    counted = json.loads(done.out)
+    assert set(counted["totals"].values()) == {0}
+    assert (counted["collections"], counted["weeks"], counted["longest"]) == ([], [], [])
+
+
+async def test_the_tables_show_the_same_numbers(where: tuple[str, ...], filled: Documents) -> None:
+    await filled.threads.update_one({"_id": "bob/0"}, {"$set": {"name": "[red]:smile: [/]"}})
+
+    done = await run("stats", *where, COLUMNS="120")
+
+    cells = [[cell.strip() for cell in line.split("│")] for line in done.out.splitlines()]
+    assert (done.code, done.err) == (0, "")
+    assert ["", "steps", "7", ""] in cells
+    assert ["", "thumbs down", "1", ""] in cells
+    assert any(row[1:3] == ["bob/0", "3"] and row[-2] == "[red]:smile: [/]" for row in cells)
+    monday = week_starts(datetime.now(timezone.utc), 1)[0].isoformat()
+    assert any(row[1:3] == [monday, "2"] for row in cells if len(row) > 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (3 * 1024**3, "3.0 GB"), (2**50, "1024.0 TB")],
+)
+def test_sizes_are_readable(size: int, text: str) -> None:
+    assert readable(size) == text
+
+
+async def test_a_server_that_does_not_answer() -> None:
+    done = await run("stats", "--uri", NOBODY)
+
+    assert "No MongoDB answered" in done.failed_with_one_line()

@@ -1,0 +1,202 @@
+"""What the app's role, as it is printed, is good for: all that the package does, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import chainlit as cl
+import httpx
+import pytest
+from chainlit.element import File
+from chainlit.types import Pagination, ThreadFilter
+from click import Group
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure
+from starlette.applications import Starlette
+
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer
+from mongo_datalayer.cli import main
+from mongo_datalayer.files import files_route
+from tests.cli.commands import run
+from tests.order.turn import Turn
+from tests.programs import require_mongosh
+from tests.secured.conftest import DATABASE, Secured
+
+UNAUTHORIZED = 13
+CONTENT = b"PDF" * 200_000
+
+
+@pytest.fixture
+async def layer(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MongoDataLayer]:
+    monkeypatch.setenv("MONGO_DATALAYER_FILES_SECRET", "a secret of the tests " * 2)
+    layer = MongoDataLayer(secured.uri("app"), database=DATABASE)
+    yield layer
+    await layer.close()
+
+
+@pytest.fixture
+async def app_login(secured: Secured) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    async with AsyncMongoClient[dict[str, Any]](secured.uri("app")) as client:
+        yield client
+
+
+def test_the_roles_are_made_by_the_mongo_shell(secured: Secured) -> None:
+    """Where there is none, this says what was not shown."""
+    require_mongosh()
+
+
+async def test_every_operation_of_the_layer(layer: MongoDataLayer) -> None:
+    report = await layer.create_indexes()
+    assert report.complete
+    user = await layer.create_user(cl.User(identifier="alice"))
+    turn = Turn("turn", user.id)
+    for call in turn.calls:
+        await call.run(layer)
+
+    favourite = await layer.set_step_favorite({"id": turn.id("run"), "threadId": "turn"}, True)
+    assert favourite["metadata"] == {"favorite": True}
+    assert len(await layer.get_favorite_steps(user.id)) == 1
+    listed = await layer.list_threads(
+        Pagination(first=5), ThreadFilter(userId=user.id, search="once", feedback=0)
+    )
+    assert [thread["id"] for thread in listed.data] == ["turn"]
+    assert await layer.get_thread_author("turn") == "alice"
+    assert (await layer.get_user("alice") or user).id == user.id
+    assert await layer.get_element("turn", turn.id("chart")) is not None
+    await layer.delete_element(turn.id("chart"), "turn")
+    assert await layer.delete_feedback(turn.id("vote"))
+    assert await layer.delete_user_session("session")
+    await layer.delete_step(turn.id("answer"))
+    thread = await layer.get_thread("turn")
+    assert thread is not None
+    assert len(thread["steps"]) == 4
+    await layer.delete_thread("turn")
+    assert await layer.get_thread("turn") is None
+
+
+async def test_files_are_stored_served_and_deleted(layer: MongoDataLayer) -> None:
+    file = File(
+        id="file",
+        thread_id="files",
+        for_id="s",
+        name="a.pdf",
+        content=CONTENT,
+        mime="application/pdf",
+    )
+    await layer.create_element(file)
+    assert isinstance(layer.storage_client, GridFSStorageClient)
+    app = Starlette(routes=[files_route(layer.storage_client)])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app.test") as http:
+        element = await layer.get_element("files", "file") or {}
+        served = await http.get(str(element["url"]))
+        part = await http.get(str(element["url"]), headers={"range": "bytes=3-5"})
+        await layer.delete_thread("files")
+        gone = await http.get(str(element["url"]))
+
+    assert (served.status_code, served.content) == (200, CONTENT)
+    assert (part.status_code, part.content) == (206, b"PDF")
+    assert gone.status_code == 404
+
+
+FILE = "<a file>"
+COMMANDS = [
+    ("indexes", "apply"),
+    ("indexes", "check"),
+    ("schema", "apply", "--action", "error"),
+    ("schema", "check"),
+    ("doctor",),
+    ("stats",),
+    ("files", "gc", "--delete", "--grace-hours", "0"),
+    ("export", "--files", "--output", FILE),
+    ("import", "--on-conflict", "replace", FILE),
+    ("prune", "--days", "1"),
+    ("erase-user", "zoe", "--yes"),
+]
+
+
+async def test_every_command(secured: Secured, layer: MongoDataLayer, tmp_path: Path) -> None:
+    user = await layer.create_user(cl.User(identifier="zoe"))
+    for call in Turn("of zoe", user.id).calls:
+        await call.run(layer)
+
+    for command in COMMANDS:
+        words = [str(tmp_path / "export.jsonl") if word == FILE else word for word in command]
+        done = await run(*words, "--uri", secured.uri("app"), "--database", DATABASE)
+        assert (done.code, done.err) == (0, ""), command
+        if command == ("doctor",):
+            (access,) = [line for line in done.out.splitlines() if " access " in line]
+            assert access.startswith("ok ")
+            assert "app of chat, which may do all that is needed" in access
+
+
+def test_no_command_is_left_out() -> None:
+    shown = {command[:2] if command[0] in _groups() else command[:1] for command in COMMANDS}
+    without_a_database = {("demo",), ("role",)}
+
+    assert shown == set(_commands()) - without_a_database
+
+
+def _groups() -> set[str]:
+    return {name for name, command in main.commands.items() if isinstance(command, Group)}
+
+
+def _commands() -> list[tuple[str, ...]]:
+    names: list[tuple[str, ...]] = []
+    for name, command in main.commands.items():
+        inside = list(command.commands) if isinstance(command, Group) else []
+        names.extend([(name, inner) for inner in inside] or [(name,)])
+    return names
+
+
+@pytest.mark.parametrize(
+    ("database", "command"),
+    [
+        (DATABASE, {"drop": "threads"}),
+        (DATABASE, {"drop": "fs.chunks"}),
+        (DATABASE, {"dropDatabase": 1}),
+        (DATABASE, {"delete": "threads", "deletes": [{"q": {}, "limit": 0}]}),
+        (DATABASE, {"dropIndexes": "threads", "index": "*"}),
+        (DATABASE, {"renameCollection": f"{DATABASE}.users", "to": f"{DATABASE}.stolen"}),
+        (DATABASE, {"createUser": "thief", "pwd": "x", "roles": []}),
+        (DATABASE, {"grantRolesToUser": "app", "roles": ["dbOwner"]}),
+        (DATABASE, {"find": "something else"}),
+        (DATABASE, {"insert": "something else", "documents": [{}]}),
+        (DATABASE, {"find": "system.users"}),
+        ("other", {"find": "secrets"}),
+        ("other", {"insert": "secrets", "documents": [{}]}),
+        ("other", {"listCollections": 1}),
+        ("admin", {"find": "system.users"}),
+        ("admin", {"shutdown": 1}),
+        ("admin", {"getParameter": "*"}),
+    ],
+    ids=str,
+)
+async def test_what_the_role_does_not_grant_is_refused(
+    app_login: AsyncMongoClient[dict[str, Any]], database: str, command: dict[str, Any]
+) -> None:
+    admin_only = {"renameCollection"} & command.keys()
+
+    with pytest.raises(OperationFailure) as refused:
+        await app_login["admin" if admin_only else database].command(command)
+
+    assert refused.value.code == UNAUTHORIZED
+
+
+async def test_an_index_that_differs_can_only_be_replaced_by_an_administrator(
+    secured: Secured,
+) -> None:
+    async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        users = root[DATABASE].users
+        await users.drop_indexes()
+        await users.create_index("identifier", name="identifier")
+    where = ("--database", DATABASE)
+    apply = ("indexes", "apply", "--replace", *where)
+
+    refused = await run(*apply, "--uri", secured.uri("app"))
+    replaced = await run(*apply, "--uri", secured.root)
+
+    assert "does not allow this" in refused.failed_with_one_line()
+    assert replaced.code == 0

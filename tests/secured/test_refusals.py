@@ -1,0 +1,143 @@
+"""Logins that may less than the app, and ways in that are no ways in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure
+
+from mongo_datalayer.roles import COLLECTIONS
+from tests.cli.commands import Done, run
+from tests.secured.conftest import DATABASE, PASSWORD, Secured
+
+UNAUTHORIZED = 13
+
+READING = [("indexes", "check"), ("schema", "check"), ("stats",), ("doctor",)]
+WRITING = [("indexes", "apply"), ("schema", "apply")]
+
+
+async def command(secured: Secured, user: str, *arguments: str) -> Done:
+    return await run(*arguments, "--uri", secured.uri(user), "--database", DATABASE)
+
+
+# Analysts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("collection", COLLECTIONS)
+@pytest.mark.parametrize(
+    "write",
+    [
+        {"insert": "", "documents": [{}]},
+        {"update": "", "updates": [{"q": {}, "u": {"$set": {"x": 1}}}]},
+        {"delete": "", "deletes": [{"q": {}, "limit": 0}]},
+        {"findAndModify": "", "query": {}, "remove": True},
+        {"aggregate": "", "pipeline": [{"$out": "copy"}], "cursor": {}},
+        {"createIndexes": "", "indexes": [{"key": {"x": 1}, "name": "x"}]},
+        {"collMod": "", "validator": {}},
+        {"drop": ""},
+    ],
+    ids=lambda write: next(iter(write)),
+)
+async def test_an_analyst_writes_nothing(
+    secured: Secured, collection: str, write: dict[str, Any]
+) -> None:
+    verb = next(iter(write))
+    async with AsyncMongoClient[dict[str, Any]](secured.uri("analyst")) as client:
+        with pytest.raises(OperationFailure) as refused:
+            await client[DATABASE].command({**write, verb: collection})
+
+    assert refused.value.code == UNAUTHORIZED
+
+
+async def test_an_analyst_reads_conversations_but_no_content_of_files(secured: Secured) -> None:
+    async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        await root[DATABASE].threads.replace_one({"_id": "read me"}, {}, upsert=True)
+    async with AsyncMongoClient[dict[str, Any]](secured.uri("analyst")) as client:
+        chat = client[DATABASE]
+        assert await chat.threads.find_one({"_id": "read me"}) == {"_id": "read me"}
+        assert await chat["fs.files"].count_documents({}) >= 0
+        for database, collection in (("other", "secrets"), (DATABASE, "fs.chunks")):
+            with pytest.raises(OperationFailure) as refused:
+                await client[database][collection].find_one({})
+            assert refused.value.code == UNAUTHORIZED
+
+
+async def test_the_commands_that_read_work_for_an_analyst(secured: Secured) -> None:
+    await command(secured, "app", "indexes", "apply")
+    for arguments in READING[:3]:
+        done = await command(secured, "analyst", *arguments)
+        assert (done.code, done.err) == (0, ""), arguments
+
+    doctor = await command(secured, "analyst", "doctor")
+
+    assert doctor.code == 1
+    (problem,) = [line for line in doctor.out.splitlines() if line.startswith("problem")]
+    assert "analyst of chat, which may not: " in problem
+    assert "mongo-datalayer role" in problem
+
+
+async def test_an_analyst_who_tries_to_write_is_told(secured: Secured) -> None:
+    async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        await root[DATABASE].users.drop_indexes()
+        await root[DATABASE].command("collMod", "users", validator={})
+
+    for arguments in WRITING:
+        line = (await command(secured, "analyst", *arguments)).failed_with_one_line()
+        assert "does not allow this: not authorized on chat" in line
+
+
+# Nobody ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [*READING[:3], *WRITING, ("files", "gc"), ("prune", "--days", "1")]
+)
+async def test_a_login_without_a_role_is_told(secured: Secured, arguments: tuple[str, ...]) -> None:
+    line = (await command(secured, "stranger", *arguments)).failed_with_one_line()
+
+    assert "does not allow this" in line
+
+
+async def test_the_doctor_says_what_a_login_lacks(secured: Secured) -> None:
+    stranger = await command(secured, "stranger", "doctor")
+    nobody = await run("doctor", "--uri", secured.without_login, "--database", DATABASE)
+
+    assert stranger.code == nobody.code == 1
+    assert "stranger of chat, which may not: " in stranger.out
+    assert "not known: this login may not ask" in stranger.out
+    assert "the server demands a login" in nobody.out
+
+
+@pytest.mark.parametrize("arguments", [*READING, *WRITING])
+async def test_a_wrong_password_is_told_and_not_repeated(
+    secured: Secured, arguments: tuple[str, ...]
+) -> None:
+    uri = secured.uri("app", password="hunter2")
+
+    line = (await run(*arguments, "--uri", uri, "--database", DATABASE)).failed_with_one_line()
+
+    assert f"localhost:{secured.port} refused the login" in line
+    assert "hunter2" not in line
+
+
+async def test_there_is_no_way_in_without_tls(secured: Secured) -> None:
+    uri = f"mongodb://localhost:{secured.port}/?serverSelectionTimeoutMS=500"
+
+    line = (await run("doctor", "--uri", uri)).failed_with_one_line()
+
+    assert f"No MongoDB answered at localhost:{secured.port}" in line
+
+
+async def test_a_server_whose_certificate_nobody_vouches_for(secured: Secured) -> None:
+    uri = f"mongodb://localhost:{secured.port}/?tls=true&serverSelectionTimeoutMS=500"
+
+    line = (await run("doctor", "--uri", uri)).failed_with_one_line()
+
+    assert "certificate verify failed" in line
+
+
+async def test_the_password_may_hold_any_character(secured: Secured) -> None:
+    assert {"@", "/", ":", "%"} <= set(PASSWORD)
+    assert (await command(secured, "app", "stats")).code == 0
