@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from chainlit.data.base import BaseDataLayer
 
 import mongo_datalayer
+from mongo_datalayer import MongoDataLayer
 
 PUBLIC = {
     "mongo_datalayer": [
@@ -94,3 +97,12 @@ def test_importing_does_not_import_chainlit(module: str) -> None:
 
 def test_importing_the_package_alone_imports_no_driver_either() -> None:
     assert not imported_by("import mongo_datalayer") & {"chainlit", "pymongo", "bson", "pydantic"}
+
+
+def test_the_layer_takes_the_arguments_that_chainlit_names() -> None:
+    """Chainlit passes its arguments by keyword."""
+    for name, method in inspect.getmembers(BaseDataLayer, inspect.isfunction):
+        expected = inspect.signature(method).parameters
+        given = inspect.signature(getattr(MongoDataLayer, name)).parameters
+        assert list(given) == list(expected), name
+        assert name in vars(MongoDataLayer), f"{name} is Chainlit's own"

@@ -345,3 +345,21 @@ async def test_an_open_file_is_closed_when_it_is_stored(
     await layer.create_element(File(name="f", path=str(path), thread_id="t"))
     assert opened
     assert all(file.closed for file in opened)
+
+
+async def test_the_address_of_an_element_is_never_asked_for(layer: MongoDataLayer) -> None:
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/secret"
+        await layer.create_element(Image(id="e", name="i", url=address, thread_id="t"))
+        (read,) = await elements(layer)
+        await layer.get_element("t", "e")
+        await layer.delete_thread("t")
+    assert read["url"] == address
+    assert asked == []
