@@ -177,10 +177,12 @@ class Erasure:
         """What can still be found of the person.
 
         Every collection of the database is searched for the person's id and identifier in
-        :data:`OWNER_FIELDS`; threads and files besides for the ids of what was erased.
+        :data:`OWNER_FIELDS`; threads and files besides for the ids of what was erased. Views are
+        not searched: they hold nothing but what is in the collections.
         """
         left = Remains()
-        for name in sorted(await self._database.list_collection_names()):
+        no_views = {"type": {"$ne": "view"}}
+        for name in sorted(await self._database.list_collection_names(filter=no_views)):
             if name.startswith(_SYSTEM) or name.endswith(_CHUNKS):
                 continue
             try:

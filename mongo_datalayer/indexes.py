@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,12 +172,22 @@ async def check_indexes(database: Database) -> IndexReport:
     return compare_indexes(DECLARED, present)
 
 
-async def apply_indexes(database: Database, *, replace_different: bool = False) -> IndexReport:
-    """Create the declared indexes that are missing; safe to repeat.
+async def apply_indexes(
+    database: Database,
+    *,
+    replace_different: bool = False,
+    on_created: Callable[[Index, float], None] | None = None,
+) -> IndexReport:
+    """Create the declared indexes that are missing, one after the other; safe to repeat.
 
     An index that is there under a declared name or with declared keys, but differs, is left alone
     and reported, unless ``replace_different`` is set: then it is dropped and made anew. Indexes
     this package does not know are never touched.
+
+    Args:
+        database: The database.
+        replace_different: Make anew what differs.
+        on_created: Called after each index is made, with it and the seconds that took.
     """
     before = await check_indexes(database)
     replaced = before.different if replace_different else ()
@@ -184,7 +195,10 @@ async def apply_indexes(database: Database, *, replace_different: bool = False) 
         await _drop_rivals(database, index)
     created = (*before.missing, *replaced)
     for index in created:
+        began = time.monotonic()
         await open_collection(database, index.collection).create_indexes([index.model])
+        if on_created is not None:
+            on_created(index, time.monotonic() - began)
     return IndexReport(
         present=before.present,
         created=created,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from mongo_datalayer.documents import THREADS, Document
 from mongo_datalayer.indexes import DECLARED
 from mongo_datalayer.schema import MODELS
+from mongo_datalayer.views import CONVERSATIONS
 
 COLLECTIONS: tuple[str, ...] = tuple(sorted({*MODELS, *(index.collection for index in DECLARED)}))
-"""Every collection the package uses."""
+"""Every collection the package uses; the view is none."""
 
 BUCKET = "fs"
 
@@ -19,6 +20,7 @@ MEASURING = ("collStats", "listIndexes")
 READING = (*MEASURING, "find")
 WRITING = ("createIndex", "insert", "remove", "update")
 VALIDATING = ("collMod",)
+DEFINING = ("collMod", "createCollection")
 # A deleted thread is replaced by its tombstone, and a file's content never changes.
 _NOT_NEEDED: Mapping[str, frozenset[str]] = {
     THREADS: frozenset({"remove"}),
@@ -78,17 +80,17 @@ def app_role(database: str, bucket: str = BUCKET) -> Role:
         database: The database.
         bucket: The GridFS bucket of the files.
     """
-    actions = {_in_bucket(name, bucket): _app_actions(name) for name in COLLECTIONS}
-    return Role("chainlitApp", database, {**_LISTING, **actions})
+    actions = {in_bucket(name, bucket): _app_actions(name) for name in COLLECTIONS}
+    return Role("chainlitApp", database, {**_LISTING, **actions, CONVERSATIONS: DEFINING})
 
 
 def analyst_role(database: str, bucket: str = BUCKET) -> Role:
-    """Reads conversations and users, and the list of files without their content."""
+    """Reads conversations, their view and users, and the list of files without their content."""
     actions = {
-        _in_bucket(name, bucket): (MEASURING if name == f"{BUCKET}.chunks" else READING)
+        in_bucket(name, bucket): (MEASURING if name == f"{BUCKET}.chunks" else READING)
         for name in COLLECTIONS
     }
-    return Role("chainlitAnalyst", database, {**_LISTING, **actions})
+    return Role("chainlitAnalyst", database, {**_LISTING, **actions, CONVERSATIONS: ("find",)})
 
 
 def _app_actions(collection: str) -> tuple[str, ...]:
@@ -96,7 +98,8 @@ def _app_actions(collection: str) -> tuple[str, ...]:
     return tuple(sorted(actions - _NOT_NEEDED.get(collection, frozenset())))
 
 
-def _in_bucket(collection: str, bucket: str) -> str:
+def in_bucket(collection: str, bucket: str) -> str:
+    """The collection's name where the files are in ``bucket``; others keep theirs."""
     prefix, dot, rest = collection.partition(".")
     return f"{bucket}.{rest}" if dot and prefix == BUCKET else collection
 

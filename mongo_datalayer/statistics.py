@@ -10,9 +10,7 @@ from typing import Any
 from mongo_datalayer.documents import THREADS, USERS, Document
 from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.files.documents import ours
-from mongo_datalayer.roles import COLLECTIONS
-
-FILES = "fs.files"
+from mongo_datalayer.roles import BUCKET, COLLECTIONS, in_bucket
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Statistics:
 
 
 async def count_everything(
-    database: Database, *, weeks: int, longest: int, now: datetime
+    database: Database, *, weeks: int, longest: int, now: datetime, bucket: str = BUCKET
 ) -> Statistics:
     """Read the statistics. Every thread is read, twice; the numbers are those of no one moment.
 
@@ -111,12 +109,14 @@ async def count_everything(
         weeks: How many weeks of growth, the running one included.
         longest: How many of the longest threads.
         now: The time, for the running week.
+        bucket: The GridFS bucket of the files.
     """
+    files = f"{bucket}.files"
     mondays = week_starts(now, weeks)
     return Statistics(
-        totals=await _totals(database),
-        collections=await _sizes(database),
-        weeks=await _growth(database, mondays),
+        totals=await _totals(database, files),
+        collections=await _sizes(database, bucket),
+        weeks=await _growth(database, mondays, files),
         longest=await _longest(database, longest) if longest else [],
     )
 
@@ -131,9 +131,9 @@ def week_starts(now: datetime, count: int) -> list[date]:
 # Totals ---------------------------------------------------------------------------------------
 
 
-async def _totals(database: Database) -> Totals:
+async def _totals(database: Database, file_collection: str) -> Totals:
     threads = await _only_row(database, THREADS, _totals_pipeline())
-    files = await _only_row(database, FILES, _files_pipeline())
+    files = await _only_row(database, file_collection, _files_pipeline())
     return Totals(
         users=await open_collection(database, USERS).count_documents({}),
         threads=threads.get("threads", 0),
@@ -190,10 +190,11 @@ def _files_pipeline() -> list[Document]:
     ]
 
 
-async def _sizes(database: Database) -> list[CollectionSize]:
+async def _sizes(database: Database, bucket: str) -> list[CollectionSize]:
     """Of the package's own collections: a login may see no others."""
     there = await database.list_collection_names(filter={"type": "collection"})
-    return [await _size(database, name) for name in COLLECTIONS if name in there]
+    names = [in_bucket(name, bucket) for name in COLLECTIONS]
+    return [await _size(database, name) for name in names if name in there]
 
 
 async def _size(database: Database, name: str) -> CollectionSize:
@@ -213,10 +214,10 @@ async def _size(database: Database, name: str) -> CollectionSize:
 # Growth ---------------------------------------------------------------------------------------
 
 
-async def _growth(database: Database, mondays: list[date]) -> list[Week]:
+async def _growth(database: Database, mondays: list[date], file_collection: str) -> list[Week]:
     users = await _by_week(database, USERS, "createdAt", mondays, {})
     threads = await _by_week(database, THREADS, "createdAt", mondays, {})
-    files = await _by_week(database, FILES, "uploadDate", mondays, ours())
+    files = await _by_week(database, file_collection, "uploadDate", mondays, ours())
     return [
         Week(
             monday,

@@ -19,7 +19,7 @@ LEVELS = (
     {"errors", "values", "recent", "ordering"},
     {"config", "documents", "cursor"},
     {"codec", "pipelines", "driver", "retries", "server"},
-    {"indexes", "schema"},
+    {"indexes", "schema", "views"},
     {"users", "threads", "roles"},
     {"files"},
     {"chat", "elements", "health", "statistics", "erasure", "retention", "transfer"},

@@ -16,6 +16,7 @@ from mongo_datalayer.cli.prune import prune
 from mongo_datalayer.cli.role import role
 from mongo_datalayer.cli.schema import schema
 from mongo_datalayer.cli.stats import stats
+from mongo_datalayer.cli.views import views
 
 __all__ = ["main"]
 
@@ -37,3 +38,4 @@ main.add_command(role)
 main.add_command(schema)
 main.add_command(stats)
 main.add_command(prune)
+main.add_command(views)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import click
 
-from mongo_datalayer.cli.connection import connection_options, opened_database
+from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.orphans import Orphan, find_orphans
 from mongo_datalayer.threads import Threads
@@ -22,6 +22,7 @@ def files() -> None:
 
 @files.command(epilog="Example: mongo-datalayer files gc --delete --grace-hours 48")
 @connection_options
+@bucket_option
 @click.option("--delete", is_flag=True, help="Delete what was found; without it nothing changes.")
 @click.option(
     "--grace-hours",
@@ -30,14 +31,16 @@ def files() -> None:
     show_default=True,
     help="Leave files alone that are younger: their element may be on its way.",
 )
-def gc(uri: str | None, database: str | None, *, delete: bool, grace_hours: float) -> None:
+def gc(
+    uri: str | None, database: str | None, bucket: str, *, delete: bool, grace_hours: float
+) -> None:
     """Find, and with --delete remove, files that no element points to.
 
     Such files are left when a process is killed between a file and its element. Files of other
     applications in the same bucket are never touched.
     """
     before = datetime.now(timezone.utc) - timedelta(hours=grace_hours)
-    count = asyncio.run(_collect(uri, database, before, delete=delete))
+    count = asyncio.run(_collect(uri, database, bucket, before, delete=delete))
     if delete:
         click.echo(f"{count} deleted.")
     elif count:
@@ -46,10 +49,12 @@ def gc(uri: str | None, database: str | None, *, delete: bool, grace_hours: floa
         click.echo("0 found.")
 
 
-async def _collect(uri: str | None, name: str | None, before: datetime, *, delete: bool) -> int:
+async def _collect(
+    uri: str | None, name: str | None, bucket_name: str, before: datetime, *, delete: bool
+) -> int:
     count = 0
     async with opened_database(uri, name) as database:
-        bucket = FileBucket(database)
+        bucket = FileBucket(database, bucket_name)
         batch: list[str] = []
         async for orphan in find_orphans(bucket, Threads(database), before):
             click.echo(_line(orphan))

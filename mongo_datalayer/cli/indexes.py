@@ -29,6 +29,8 @@ def indexes() -> None:
 def apply(uri: str | None, database: str | None, *, dry_run: bool, replace: bool) -> None:
     """Create the indexes that are missing; safe to repeat.
 
+    Says of each when it is made, and how long that took, and then what there is.
+
     Exits with 1 when an index that differs was left alone, and with 2 when the server could not
     be used.
     """
@@ -53,12 +55,16 @@ async def _apply(uri: str | None, name: str | None, *, dry_run: bool, replace: b
     async with opened_database(uri, name) as database:
         if dry_run:
             return await check_indexes(database)
-        return await apply_indexes(database, replace_different=replace)
+        return await apply_indexes(database, replace_different=replace, on_created=_tell_created)
 
 
 async def _check(uri: str | None, name: str | None) -> IndexReport:
     async with opened_database(uri, name) as database:
         return await check_indexes(database)
+
+
+def _tell_created(index: Index, seconds: float) -> None:
+    click.echo(f"Created {index} in {seconds:.1f} s.")
 
 
 def _show(report: IndexReport) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mongo_datalayer.cli.connection import connection_options, opened_database
+from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
 from mongo_datalayer.statistics import Statistics, Totals, count_everything
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @click.command(epilog="Example: mongo-datalayer stats --weeks 12 --longest 10")
 @connection_options
+@bucket_option
 @click.option(
     "--weeks",
     type=click.IntRange(0, 520),
@@ -42,7 +43,13 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; sizes are in bytes.")
 def stats(
-    uri: str | None, database: str | None, *, weeks: int, longest: int, as_json: bool
+    uri: str | None,
+    database: str | None,
+    bucket: str,
+    *,
+    weeks: int,
+    longest: int,
+    as_json: bool,
 ) -> None:
     """Count what is stored and how it grows; change nothing.
 
@@ -50,17 +57,23 @@ def stats(
     is read. Exits with 2 when the server could not be used.
     """
     with nullcontext() if as_json else _waiting():
-        counted = asyncio.run(_count(uri, database, weeks, longest))
+        counted = asyncio.run(_count(uri, database, bucket, weeks, longest))
     if as_json:
         click.echo(json.dumps(asdict(counted), indent=2, default=str))
     else:
         _show(counted)
 
 
-async def _count(uri: str | None, name: str | None, weeks: int, longest: int) -> Statistics:
+async def _count(
+    uri: str | None, name: str | None, bucket: str, weeks: int, longest: int
+) -> Statistics:
     async with opened_database(uri, name) as database:
         return await count_everything(
-            database, weeks=weeks, longest=longest, now=datetime.now(timezone.utc)
+            database,
+            weeks=weeks,
+            longest=longest,
+            now=datetime.now(timezone.utc),
+            bucket=bucket,
         )
 
 

@@ -47,8 +47,9 @@ BLOCK_CHUNKS = 4
 # How many files one command may name.
 BATCH = 1000
 
-# The order of the specification's own index.
+# The orders of the specification's own indexes.
 _BY_KEY = [("filename", ASCENDING), ("uploadDate", ASCENDING)]
+_BY_FILE = [("files_id", ASCENDING), ("n", ASCENDING)]
 _NEWEST_FIRST = [("uploadDate", DESCENDING), ("_id", DESCENDING)]
 
 _Item = TypeVar("_Item")
@@ -174,12 +175,25 @@ class FileBucket:
     async def list_files(self, *, before: datetime | None = None) -> AsyncIterator[StoredFile]:
         """Our files, every revision, those of one object key one after the other.
 
+        The reader may take its time: nothing is held on the server between two pages.
+
         Args:
             before: Only files whose upload was complete before this time.
         """
         condition = ours() if before is None else ours(uploadDate={"$lt": before})
-        async for document in self._files.find(condition).sort(_BY_KEY):
-            yield StoredFile.from_document(document)
+        last_key: str | None = None
+        given: list[str] = []  # of the last key: the next page begins among its revisions
+        while True:
+            place = {} if last_key is None else {"filename": {"$gte": last_key}}
+            found = self._files.find({**condition, **place, "_id": {"$nin": given}})
+            page = await found.sort(_BY_KEY).limit(BATCH).to_list(None)
+            for document in page:
+                if document["filename"] != last_key:
+                    last_key, given = document["filename"], []
+                given.append(document["_id"])
+                yield StoredFile.from_document(document)
+            if len(page) < BATCH:
+                return
 
     async def list_keys(self) -> AsyncIterator[str]:
         """The object keys of all our files, each once, in order.
@@ -200,20 +214,19 @@ class FileBucket:
         """Ids of uploads that began before a time and left chunks without a file.
 
         These are what a killed process leaves, or an upload that still runs: choose ``before`` so
-        that none does. Chunks of other applications are never among them.
+        that none does. Chunks of other applications are never among them. The reader may take its
+        time: nothing is held on the server between two pages.
         """
-        candidates: list[str] = []
-        cursor = self._chunks.find({"files_id": ids_before(before)}, {"files_id": 1, "_id": 0})
-        async for chunk in cursor.sort([("files_id", ASCENDING), ("n", ASCENDING)]):
-            if candidates and candidates[-1] == chunk["files_id"]:
-                continue
-            if len(candidates) == BATCH:
-                for file_id in await self._without_file(candidates):
-                    yield file_id
-                candidates = []
-            candidates.append(chunk["files_id"])
-        for file_id in await self._without_file(candidates):
-            yield file_id
+        place = ids_before(before)
+        while True:
+            found = self._chunks.find({"files_id": place}, {"files_id": 1, "_id": 0})
+            page = await found.sort(_BY_FILE).limit(BATCH).to_list(None)
+            candidates = list(dict.fromkeys(chunk["files_id"] for chunk in page))
+            for file_id in await self._without_file(candidates):
+                yield file_id
+            if len(page) < BATCH:
+                return
+            place = {**place, "$gt": candidates[-1]}
 
     async def list_belonging(
         self, thread_ids: Iterable[str], object_keys: Iterable[str] = ()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ APP_USER = [{"user": "app", "db": "d"}]
 ROOT = [
     {
         "resource": {"anyResource": True},
-        "actions": [*app_role("d").actions["users"], "listCollections", "dropDatabase"],
+        "actions": [*chain.from_iterable(app_role("d").actions.values()), "dropDatabase"],
     }
 ]
 

@@ -109,6 +109,20 @@ async def test_threads_of_an_earlier_user_with_the_identifier_go_too(
     assert mentions(await snapshot(database), f"of {ALICE}") == []
 
 
+async def test_what_a_view_shows_is_not_said_twice(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_person(database, ALICE, threads=1)
+    await database.ratings.insert_one({"userIdentifier": ALICE})
+    await database.create_collection("best_ratings", viewOn="ratings")
+
+    done = await run("erase-user", ALICE, "--yes", *where)
+
+    assert done.code == 1
+    told = [line for line in done.err.splitlines() if line.startswith("Left in")]
+    assert told == ["Left in ratings: 1"]
+
+
 async def test_what_is_found_in_a_collection_of_the_app_is_said(
     where: tuple[str, ...], database: Documents
 ) -> None:

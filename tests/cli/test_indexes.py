@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.database import Database
 
-from mongo_datalayer.indexes import DECLARED
+from mongo_datalayer.indexes import DECLARED, Index, apply_indexes
 from mongo_datalayer.server import LocalServer
 
 COMMAND = ("-m", "mongo_datalayer.cli", "indexes")
@@ -74,6 +76,51 @@ def test_apply_makes_what_is_missing_and_repeats_safely(
     assert (second.returncode, second.stderr) == (0, "")
     assert states(second.stdout) == dict.fromkeys(ALL, "present")
     assert second.stdout.endswith(f"{len(ALL)} present, 0 created, 0 missing, 0 different.\n")
+
+
+@pytest.mark.parametrize("apply", [(*COMMAND, "apply"), (SCRIPT,)], ids=["command", "script"])
+def test_each_index_is_told_when_it_is_made(
+    apply: tuple[str, ...], where: tuple[str, ...], database: Documents
+) -> None:
+    *_, last = [str(index) for index in DECLARED if index.collection == "fs.chunks"]
+    made = [str(index) for index in DECLARED][: [str(index) for index in DECLARED].index(last)]
+    database["fs.chunks"].insert_many([{"files_id": 1, "n": 1}, {"files_id": 1, "n": 1}])
+
+    failed = run(*apply, *where)
+    database["fs.chunks"].delete_many({})
+    rest = run(*apply, *where)
+    nothing = run(*apply, *where)
+
+    assert failed.returncode == 2
+    assert told(failed.stdout) == made
+    assert failed.stdout.count("\n") == len(made)
+    assert names_in(database) == ALL
+    assert told(rest.stdout) == [str(index) for index in DECLARED if str(index) not in made]
+    assert list(states(rest.stdout)) == [str(index) for index in DECLARED]
+    assert told(nothing.stdout) == []
+
+
+def told(output: str) -> list[str]:
+    """The indexes that were told when they were made, with the time it took."""
+    return re.findall(r"^Created (\S+) in \d+\.\d s\.$", output, re.MULTILINE)
+
+
+async def test_who_applies_is_called_after_each_index(
+    mongo_uri: str, database_name: str, database: Documents
+) -> None:
+    seen: list[tuple[str, set[str]]] = []
+    seconds: list[float] = []
+
+    def remember(index: Index, took: float) -> None:
+        seen.append((str(index), names_in(database)))
+        seconds.append(took)
+
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as client:
+        await apply_indexes(client[database_name], on_created=remember)
+
+    names = [str(index) for index in DECLARED]
+    assert seen == [(name, set(names[: n + 1])) for n, name in enumerate(names)]
+    assert all(0 < took < 60 for took in seconds)
 
 
 def test_the_environment_names_the_database(

@@ -121,3 +121,18 @@ async def test_a_server_that_does_not_answer() -> None:
     done = await run("stats", "--uri", NOBODY)
 
     assert "No MongoDB answered" in done.failed_with_one_line()
+
+
+async def test_the_files_are_those_of_the_named_bucket(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_person(database, "alice", threads=2, bucket="docs")
+
+    counted = json.loads((await run("stats", "--json", "--bucket", "docs", *where)).out)
+    default = json.loads((await run("stats", "--json", *where)).out)
+
+    names = [collection["name"] for collection in counted["collections"]]
+    assert sorted(names) == ["docs.chunks", "docs.files", "threads", "users"]
+    assert (counted["totals"]["files"], counted["weeks"][-1]["files"]) == (2, 2)
+    assert counted["totals"]["file_bytes"] == counted["weeks"][-1]["file_bytes"] > 0
+    assert (default["totals"]["files"], default["weeks"][-1]["files"]) == (0, 0)

@@ -66,3 +66,21 @@ async def test_what_a_killed_process_leaves_is_collected_and_nothing_else(
     assert await own.download_file("reports/1") == b"an app's own file, of no element"
     assert await (await others.open_download_stream(foreign)).read() == b"of another application"
     assert await run(*command, "--grace-hours", "0", "--delete") == (0, "0 deleted.\n")
+
+
+async def test_only_the_named_bucket_is_collected(
+    mongo_uri: str, database_name: str, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    links = FileLinks("secret " * 8)
+    buckets = [GridFSStorageClient(database, bucket=name, links=links) for name in ("fs", "docs")]
+    for storage in buckets:
+        await storage.upload_file("t/lost", b"nobody's", thread_id="t", element_id="lost")
+    server = ("--uri", mongo_uri, "--database", database_name)
+    command = ("mongo_datalayer.cli", "files", "gc", "--delete", "--grace-hours", "0", *server)
+
+    code, output = await run(*command, "--bucket", "docs")
+
+    assert (code, output.splitlines()[-1]) == (0, "1 deleted.")
+    assert await database["docs.files"].count_documents({}) == 0
+    assert await database["docs.chunks"].count_documents({}) == 0
+    assert await buckets[0].download_file("t/lost") == b"nobody's"

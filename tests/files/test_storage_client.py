@@ -428,3 +428,123 @@ async def test_the_indexes_of_the_gridfs_specification_are_made(
     chunks = await database["fs.chunks"].index_information()
     assert files["filename_1_uploadDate_1"]["key"] == [("filename", 1), ("uploadDate", 1)]
     assert chunks["files_id_1_n_1"]["unique"] is True
+
+
+# Long lists ---------------------------------------------------------------------------------------
+
+# More than the first batch that a cursor gives.
+MANY = 250
+
+
+async def open_cursors(database: Database) -> list[dict[str, Any]]:
+    """The cursors that the server holds for somebody who will ask for more of this database."""
+    admin = database.client.admin
+    held = await admin.aggregate([{"$currentOp": {"idleCursors": True}}])
+    return [
+        operation
+        for operation in await held.to_list()
+        if operation["type"] == "idleCursor" and operation["ns"].startswith(f"{database.name}.")
+    ]
+
+
+async def put_files(database: Database, revisions: dict[str, int]) -> list[tuple[str, str]]:
+    """Files without content; their object keys and ids, in the order of keys and of age."""
+    began = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    names = [(key, f"{key} {n}") for key in sorted(revisions) for n in range(revisions[key])]
+    await database["fs.files"].insert_many(
+        {
+            "_id": file_id,
+            "filename": key,
+            "length": 0,
+            "chunkSize": 1,
+            "uploadDate": began + timedelta(seconds=age),
+            "metadata": {"owner": "mongo_datalayer", "sha256": ""},
+        }
+        for age, (key, file_id) in enumerate(names)
+    )
+    return names
+
+
+async def test_nothing_is_held_on_the_server_while_a_reader_of_the_files_works(
+    storage: GridFSStorageClient, database: Database
+) -> None:
+    names = await put_files(database, {f"key {n:03}": 1 for n in range(MANY)})
+    listed = []
+    held = []
+
+    async for file in storage.bucket.list_files():
+        listed.append((file.object_key, file.file_id))
+        if len(listed) in (1, MANY // 2):
+            held += await open_cursors(database)
+
+    assert listed == names
+    assert held == []
+
+
+async def test_nothing_is_held_while_a_reader_of_unfinished_uploads_works(
+    storage: GridFSStorageClient, database: Database
+) -> None:
+    ids = [f"mongo_datalayer:{number:024x}" for number in range(MANY)]
+    await database["fs.chunks"].insert_many(
+        {"files_id": file_id, "n": n, "data": b""} for file_id in ids for n in range(2)
+    )
+    listed = []
+    held = []
+
+    async for file_id in storage.bucket.list_unfinished(before=datetime.now(timezone.utc)):
+        listed.append(file_id)
+        if len(listed) in (1, MANY // 2):
+            held += await open_cursors(database)
+
+    assert listed == ids
+    assert held == []
+
+
+async def test_a_cursor_that_is_held_would_be_seen(database: Database) -> None:
+    await put_files(database, {f"key {n:03}": 1 for n in range(MANY)})
+
+    async with database["fs.files"].find() as cursor:
+        await anext(cursor)
+        assert len(await open_cursors(database)) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 100])
+async def test_a_page_may_end_anywhere(
+    storage: GridFSStorageClient,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+) -> None:
+    monkeypatch.setattr("mongo_datalayer.files.bucket.BATCH", batch)
+    names = await put_files(database, {"a": 1, "b": 9, "c": 2, "d": 3})
+    left = [f"mongo_datalayer:{number:024x}" for number in (1, 2, 4)]
+    finished = f"mongo_datalayer:{3:024x}"
+    await database["fs.files"].insert_one({"_id": finished})
+    await database["fs.chunks"].insert_many(
+        {"files_id": file_id, "n": n, "data": b""}
+        for file_id in (*left, finished)
+        for n in range(5 if file_id == left[1] else 2)
+    )
+    bucket = storage.bucket
+    now = datetime.now(timezone.utc)
+
+    listed = [(file.object_key, file.file_id) async for file in bucket.list_files(before=now)]
+    unfinished = [file_id async for file_id in bucket.list_unfinished(before=now)]
+
+    assert listed == names
+    assert unfinished == left
+
+
+async def test_what_was_listed_may_be_deleted_meanwhile(
+    storage: GridFSStorageClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mongo_datalayer.files.bucket.BATCH", 2)
+    names = await put_files(database, {"a": 3, "b": 1, "c": 4})
+    listed = []
+
+    async for file in storage.bucket.list_files():
+        listed.append((file.object_key, file.file_id))
+        await storage.bucket.discard([file.file_id])
+
+    assert listed == names
+    assert await database["fs.files"].count_documents({}) == 0

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from mongo_datalayer import GridFSStorageClient, MongoDataLayer
 from mongo_datalayer.cli import main
 from mongo_datalayer.files import files_route
+from mongo_datalayer.views import CONVERSATIONS
 from tests.cli.commands import run
 from tests.order.turn import Turn
 from tests.programs import require_mongosh
@@ -107,6 +108,8 @@ COMMANDS = [
     ("indexes", "check"),
     ("schema", "apply", "--action", "error"),
     ("schema", "check"),
+    ("views", "apply"),
+    ("views", "check"),
     ("doctor",),
     ("stats",),
     ("files", "gc", "--delete", "--grace-hours", "0"),
@@ -164,6 +167,9 @@ def _commands() -> list[tuple[str, ...]]:
         (DATABASE, {"grantRolesToUser": "app", "roles": ["dbOwner"]}),
         (DATABASE, {"find": "something else"}),
         (DATABASE, {"insert": "something else", "documents": [{}]}),
+        (DATABASE, {"create": "something else"}),
+        (DATABASE, {"find": "conversations"}),
+        (DATABASE, {"drop": "conversations"}),
         (DATABASE, {"find": "system.users"}),
         ("other", {"find": "secrets"}),
         ("other", {"insert": "secrets", "documents": [{}]}),
@@ -183,6 +189,23 @@ async def test_what_the_role_does_not_grant_is_refused(
         await app_login["admin" if admin_only else database].command(command)
 
     assert refused.value.code == UNAUTHORIZED
+
+
+async def test_the_view_of_another_version_is_changed(secured: Secured) -> None:
+    async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        await root[DATABASE].drop_collection(CONVERSATIONS)
+        await root[DATABASE].create_collection(
+            CONVERSATIONS,
+            viewOn="threads",
+            pipeline=[{"$match": {"$comment": "mongo_datalayer: conversations"}}],
+        )
+    login = ("--uri", secured.uri("app"), "--database", DATABASE)
+
+    changed = await run("views", "apply", *login)
+    checked = await run("views", "check", *login)
+
+    assert (changed.code, changed.out) == (0, "conversations  set\n")
+    assert checked.code == 0
 
 
 async def test_an_index_that_differs_can_only_be_replaced_by_an_administrator(

@@ -9,13 +9,15 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from mongo_datalayer.roles import COLLECTIONS
+from mongo_datalayer.views import CONVERSATIONS, apply_view
 from tests.cli.commands import Done, run
 from tests.secured.conftest import DATABASE, PASSWORD, Secured
 
 UNAUTHORIZED = 13
 
-READING = [("indexes", "check"), ("schema", "check"), ("stats",), ("doctor",)]
-WRITING = [("indexes", "apply"), ("schema", "apply")]
+READING = [("indexes", "check"), ("schema", "check"), ("views", "check"), ("stats",)]
+DOCTOR = ("doctor",)
+WRITING = [("indexes", "apply"), ("schema", "apply"), ("views", "apply")]
 
 
 async def command(secured: Secured, user: str, *arguments: str) -> Done:
@@ -25,7 +27,7 @@ async def command(secured: Secured, user: str, *arguments: str) -> Done:
 # Analysts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("collection", COLLECTIONS)
+@pytest.mark.parametrize("collection", [*COLLECTIONS, CONVERSATIONS])
 @pytest.mark.parametrize(
     "write",
     [
@@ -54,9 +56,12 @@ async def test_an_analyst_writes_nothing(
 async def test_an_analyst_reads_conversations_but_no_content_of_files(secured: Secured) -> None:
     async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
         await root[DATABASE].threads.replace_one({"_id": "read me"}, {}, upsert=True)
+        await apply_view(root[DATABASE])
     async with AsyncMongoClient[dict[str, Any]](secured.uri("analyst")) as client:
         chat = client[DATABASE]
         assert await chat.threads.find_one({"_id": "read me"}) == {"_id": "read me"}
+        shown = await chat.conversations.find_one({"_id": "read me"})
+        assert shown == {"_id": "read me", "steps": [], "elements": []}
         assert await chat["fs.files"].count_documents({}) >= 0
         for database, collection in (("other", "secrets"), (DATABASE, "fs.chunks")):
             with pytest.raises(OperationFailure) as refused:
@@ -66,7 +71,8 @@ async def test_an_analyst_reads_conversations_but_no_content_of_files(secured: S
 
 async def test_the_commands_that_read_work_for_an_analyst(secured: Secured) -> None:
     await command(secured, "app", "indexes", "apply")
-    for arguments in READING[:3]:
+    await command(secured, "app", "views", "apply")
+    for arguments in READING:
         done = await command(secured, "analyst", *arguments)
         assert (done.code, done.err) == (0, ""), arguments
 
@@ -82,6 +88,7 @@ async def test_an_analyst_who_tries_to_write_is_told(secured: Secured) -> None:
     async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
         await root[DATABASE].users.drop_indexes()
         await root[DATABASE].command("collMod", "users", validator={})
+        await root[DATABASE].drop_collection(CONVERSATIONS)
 
     for arguments in WRITING:
         line = (await command(secured, "analyst", *arguments)).failed_with_one_line()
@@ -92,7 +99,7 @@ async def test_an_analyst_who_tries_to_write_is_told(secured: Secured) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [*READING[:3], *WRITING, ("files", "gc"), ("prune", "--days", "1")]
+    "arguments", [*READING, *WRITING, ("files", "gc"), ("prune", "--days", "1")]
 )
 async def test_a_login_without_a_role_is_told(secured: Secured, arguments: tuple[str, ...]) -> None:
     line = (await command(secured, "stranger", *arguments)).failed_with_one_line()
@@ -110,7 +117,7 @@ async def test_the_doctor_says_what_a_login_lacks(secured: Secured) -> None:
     assert "the server demands a login" in nobody.out
 
 
-@pytest.mark.parametrize("arguments", [*READING, *WRITING])
+@pytest.mark.parametrize("arguments", [*READING, DOCTOR, *WRITING])
 async def test_a_wrong_password_is_told_and_not_repeated(
     secured: Secured, arguments: tuple[str, ...]
 ) -> None:

@@ -23,6 +23,7 @@ from pymongo import AsyncMongoClient
 from mongo_datalayer import GridFSStorageClient, MongoDataLayer, StorageError
 from mongo_datalayer.codec import read_time
 from mongo_datalayer.files import FileLinks
+from mongo_datalayer.views import apply_view
 
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
@@ -83,6 +84,7 @@ async def write_conversations(uri: str, name: str, folder: Path) -> Written:
             await _bobs_threads(layer, written)
             await _nobodys_thread(layer, written)
             await _files(layer, storage, written, folder)
+        await apply_view(client[name])
         # The layer dates feedback with the time it is given: only so can there be an old one.
         await client[name].threads.update_one(
             {"_id": written.address, "steps.feedback.value": 0},

@@ -16,6 +16,7 @@ from bson import json_util
 from pymongo import MongoClient
 
 from mongo_datalayer.indexes import DECLARED, Index
+from mongo_datalayer.views import HEADER
 from tests.docs.pages import README, code_blocks
 from tests.programs import require_mongosh
 from tests.shell.conversations import ALICE, BOB, RUN, THREAD, Written, write_conversations
@@ -168,6 +169,7 @@ def _plan(index: Index) -> str:
 
 _INDEX_OF_PLAN = {
     "threads: IDHACK": "threads._id",  # what the server calls a look-up by _id
+    "conversations: IXSCAN { _id: 1 }": "threads._id",  # the view's, which are those of threads
     **{_plan(index): str(index) for index in DECLARED},
 }
 
@@ -200,6 +202,16 @@ def _(shown: Any, written: Written) -> None:
         "llm model: The refund is on its way.",
         "assistant_message Assistant: The refund is on its way.",
     ]
+
+
+@shows("A conversation whole")
+def _(shown: Any, written: Written) -> None:
+    assert list(shown) == ["_id", *HEADER, "steps", "elements"]
+    assert (shown["_id"], shown["userIdentifier"]) == (THREAD, ALICE)
+    times = [step["createdAt"] for step in shown["steps"]]
+    assert len(times) == 12
+    assert times == sorted(times)
+    assert [element["name"] for element in shown["elements"]] == ["invoice.pdf", "terms", "map"]
 
 
 @shows("A phrase in messages")
