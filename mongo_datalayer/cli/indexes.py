@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 
 import click
@@ -41,12 +42,16 @@ def apply(uri: str | None, database: str | None, *, dry_run: bool, replace: bool
 
 @indexes.command(epilog="Example: mongo-datalayer indexes check --uri mongodb://localhost:27017")
 @connection_options
-def check(uri: str | None, database: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(uri: str | None, database: str | None, *, as_json: bool) -> None:
     """Say which indexes are there, missing or different; change nothing.
 
     Exits with 1 when one is missing or different, and with 2 when the server could not be used.
     """
     report = asyncio.run(_check(uri, database))
+    if as_json:
+        click.echo(json.dumps(_names(report), indent=2))
+        raise SystemExit(0 if report.complete else INCOMPLETE)
     _show(report)
     _finish(report, hint="Run `mongo-datalayer indexes apply`.", missing_is_wrong=True)
 
@@ -79,6 +84,15 @@ def _show(report: IndexReport) -> None:
         click.echo(f"{index!s:<{width}}  {states[str(index)]:<9}  {_keys(index)}")
     for name in report.unknown:
         click.echo(f"{name:<{width}}  unknown    not declared by mongo_datalayer; left alone")
+
+
+def _names(report: IndexReport) -> dict[str, list[str]]:
+    return {
+        "present": [str(index) for index in report.present],
+        "missing": [str(index) for index in report.missing],
+        "different": [str(index) for index in report.different],
+        "unknown": list(report.unknown),
+    }
 
 
 def _states(group: Iterable[Index], state: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -150,6 +151,22 @@ def test_check_fails_until_everything_is_there(where: tuple[str, ...], database:
     assert "mongo-datalayer indexes apply" in before.stderr
     assert nothing_made == set()
     assert (after.returncode, after.stderr) == (0, "")
+
+
+def test_check_prints_json(where: tuple[str, ...], database: Documents) -> None:
+    declared = {str(index) for index in DECLARED}
+    result = run(*COMMAND, "check", *where, "--json")
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
+    assert (set(found["missing"]), found["present"]) == (declared, [])
+
+    run(*COMMAND, "apply", *where)
+    database["users"].create_index("metadata.team", name="team")
+    result = run(*COMMAND, "check", *where, "--json")
+    assert result.returncode == 0
+    found = json.loads(result.stdout)
+    assert (found["missing"], set(found["present"])) == ([], declared)
+    assert found["unknown"] == ["users.team"]
 
 
 def test_what_differs_is_left_alone_unless_asked_for(
