@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import GridFSStorageClient
 from mongo_datalayer.files import FileLinks
+from mongo_datalayer.files.orphans import find_orphans
+from mongo_datalayer.threads import Threads
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,3 +87,44 @@ async def test_only_the_named_bucket_is_collected(
     assert await database["docs.files"].count_documents({}) == 0
     assert await database["docs.chunks"].count_documents({}) == 0
     assert await buckets[0].download_file("t/lost") == b"nobody's"
+
+
+async def test_a_revision_that_a_killed_process_did_not_remove_is_collected(
+    database: AsyncDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = GridFSStorageClient(database, links=FileLinks("secret " * 8))
+    bucket = storage.bucket
+    element: dict[str, Any] = {"thread_id": "t", "element_id": "e"}
+    await storage.upload_file("t/e", b"old", **element)
+    old = await ids(database)
+    monkeypatch.setattr(bucket, "_clean_up", nothing)  # as if killed before the clean-up
+    await storage.upload_file("t/e", b"new", **element)
+    await database["threads"].insert_one({"_id": "t", "elements": [{"objectKey": "t/e"}]})
+
+    later = datetime.now(timezone.utc) + timedelta(seconds=1)
+    found = [orphan async for orphan in find_orphans(bucket, Threads(database), later)]
+
+    assert {orphan.file_id for orphan in found} == old
+    assert await storage.download_file("t/e") == b"new"
+
+
+async def nothing(file_ids: list[str]) -> None:
+    """Leaves everything behind."""
+
+
+async def test_orphans_are_found_among_more_files_than_one_batch(
+    database: AsyncDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mongo_datalayer.files.orphans.BATCH", 2)
+    storage = GridFSStorageClient(database, links=FileLinks("secret " * 8))
+    for number in range(7):
+        await storage.upload_file(
+            f"t/e{number}", b"content", thread_id="t", element_id=f"e{number}"
+        )
+    kept = [{"objectKey": f"t/e{number}"} for number in (0, 1, 2, 4, 6)]
+    await database["threads"].insert_one({"_id": "t", "elements": kept})
+
+    later = datetime.now(timezone.utc) + timedelta(seconds=1)
+    found = [orphan async for orphan in find_orphans(storage.bucket, Threads(database), later)]
+
+    assert [orphan.object_key for orphan in found] == ["t/e3", "t/e5"]
