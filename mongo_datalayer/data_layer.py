@@ -124,8 +124,8 @@ class MongoDataLayer(BaseDataLayer):
             driver.connect(uri, timeout_ms=timeout_ms) if uri is not None else client
         )
         self._database = driver.open_database(self._client, database)
-        self.storage_client: BaseStorageClient = storage_client or GridFSStorageClient(
-            self._database
+        self.storage_client: BaseStorageClient = (
+            GridFSStorageClient(self._database) if storage_client is None else storage_client
         )
         self._files = ElementFiles(self.storage_client)
         self._time_field = _TIME_FIELDS[order_by]

@@ -24,8 +24,9 @@ class ElementFiles:
     """Keeps, links and removes the files of elements.
 
     Args:
-        storage: The storage client. One with a true attribute ``streams`` takes open files and
-            records whose they are; every other one gets bytes, as Chainlit's interface says.
+        storage: The storage client. One with a true attribute ``streams`` takes open files,
+            records whose they are, and deletes many at once with ``delete_files``; every other one
+            gets bytes, and one key at a time, as Chainlit's interface says.
     """
 
     def __init__(self, storage: BaseStorageClient) -> None:
@@ -58,7 +59,11 @@ class ElementFiles:
 
     async def discard(self, object_keys: Iterable[str]) -> None:
         """Delete files. One that cannot be deleted is logged: its element is gone already."""
-        await asyncio.gather(*(self._discard(key) for key in object_keys))
+        keys = list(object_keys)
+        if self._streams and keys:
+            await self._discard_together(keys)
+        else:
+            await asyncio.gather(*(self._discard(key) for key in keys))
 
     async def close(self) -> None:
         """Close the storage client; an error of its own is logged."""
@@ -102,6 +107,13 @@ class ElementFiles:
                 logger.error("%s made no link for %s: it answered %r.", self._name, key, url)
                 url = None
         element["url"] = url
+
+    async def _discard_together(self, keys: list[str]) -> None:
+        storage: Any = self._storage
+        try:
+            await storage.delete_files(keys)
+        except Exception as exc:  # noqa: BLE001 - any client's own errors
+            logger.error("%s could not delete %s: %s", self._name, keys, exc)  # noqa: TRY400
 
     async def _discard(self, key: str) -> None:
         try:

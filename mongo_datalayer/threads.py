@@ -274,21 +274,17 @@ class Threads:
             if await self._matched(pipelines.feedback_put(thread_id, feedback)):
                 return
             if thread_id is None:
-                break
+                raise _no_step(feedback["forId"], "in any thread")
             waiting = pipelines.feedback_wait(thread_id, feedback, _now(), owner=owner)
             if await self._upserted(waiting):
                 return
             state = await self._step_state(thread_id, feedback["forId"])
             if state.deleted:
-                break
+                raise _no_step(feedback["forId"], f"in thread {thread_id!r}")
             if state.feedback is not None:  # a newer verdict takes the place of the older
                 forget = pipelines.feedback_forget(thread_id, feedback["forId"])
                 await self._threads.update_one(*forget)
-        raise NotFoundError(
-            f"There is no step {feedback['forId']!r} "
-            + ("in any thread" if thread_id is None else f"in thread {thread_id!r}")
-            + " that feedback could be given for."
-        )
+        raise _contended(thread_id, feedback)
 
     async def delete_feedback(self, feedback_id: str) -> bool:
         """Remove feedback; False when there was none with this id. Ordinarily one command."""
@@ -398,10 +394,6 @@ class Threads:
         async for stored in self._threads.find({"deletedAt": {"$exists": True}}, {"_id": 1}):
             yield stored["_id"]
 
-    async def estimate(self) -> int:
-        """About how many threads there are; without reading them."""
-        return await self._threads.estimated_document_count()
-
     async def exists(self, thread_id: str) -> bool:
         """Whether there is a thread with this id, or what is left of a deleted one."""
         return await self._threads.find_one({"_id": thread_id}, {"_id": 1}) is not None
@@ -461,7 +453,11 @@ def _object_keys(elements: Iterable[Mapping[str, Any]] | None) -> list[str]:
     return [element["objectKey"] for element in elements or () if element.get("objectKey")]
 
 
-def _contended(thread_id: str, item: Document) -> MongoDataLayerError:
+def _no_step(step_id: str, where: str) -> NotFoundError:
+    return NotFoundError(f"There is no step {step_id!r} {where} that feedback could be given for.")
+
+
+def _contended(thread_id: str | None, item: Document) -> MongoDataLayerError:
     return MongoDataLayerError(
         f"{item['id']!r} in thread {thread_id!r} could not be written: other writers changed it "
         f"each of {ATTEMPTS} times."

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from mongo_datalayer.cli.failure import Failure, failures_explained
@@ -69,9 +68,9 @@ async def opened_database(uri: str | None, name: str | None) -> AsyncIterator[Da
                 "Which MongoDB? Name it with --uri, for example --uri mongodb://localhost:27017, "
                 "or set MONGODB_URI."
             )
-        hosts = _hosts(address)
         # An index on a large collection takes the time it takes; only the first answer is bounded.
         client = connect(address, timeout_ms=NO_TIMEOUT)
+        hosts = _hosts(address)
         try:
             database = open_database(client, settings.database if name is None else name)
             with failures_explained(hosts):
@@ -83,25 +82,9 @@ async def opened_database(uri: str | None, name: str | None) -> AsyncIterator[Da
 
 
 def _hosts(uri: str) -> str:
-    """The hosts in ``uri``, without its password.
-
-    Raises:
-        Failure: the URI cannot be used. The driver would pass over a wrong option with a warning.
-    """
+    """The hosts in a ``uri`` that :func:`connect` took, without its password."""
     if uri.startswith(SRV):
         # Parsing would ask the DNS; what follows the password names the host.
         return uri.rpartition("@")[2].removeprefix(SRV).partition("/")[0]
-    try:
-        nodes = parse_uri(uri)["nodelist"]
-    except (ValueError, PyMongoError) as exc:
-        raise Failure(
-            f"The MongoDB URI cannot be used: {_without_password(str(exc), uri)}"
-        ) from exc
+    nodes = parse_uri(uri)["nodelist"]
     return ", ".join(host if port is None else f"{host}:{port}" for host, port in nodes)
-
-
-def _without_password(message: str, uri: str) -> str:
-    """``message``, unless it may quote a part of the password, as it does for one with a `/`."""
-    if "@" in uri:
-        return "is its form right? A user name and password must be percent-encoded in it."
-    return message
