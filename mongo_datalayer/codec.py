@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,7 +25,11 @@ SHARING_KEYS = ("is_shared", "shared_at")
 
 # What means something in an update's path, the percent sign first: it begins the codes.
 _ENCODED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
+_CHAINLIT_TIME = re.compile(
+    r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]T[0-2][0-9](:[0-5][0-9]){2}\.[0-9]{6}Z"
+).fullmatch
 _FRACTION = re.compile(r"[.,](\d+)")
+_HIDDEN = ("", "false", "False")
 _SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
@@ -34,7 +39,7 @@ _STEP_NOT_STORED = frozenset({"id", "threadId", "feedback", "streaming", "receiv
 _ELEMENT_NOT_STORED = frozenset({"id", "threadId", "path", "content"})
 _STEP_TEXTS = frozenset({"type", "name", "parentId", "input", "output"})
 _STEP_DEFAULTS: Document = dict.fromkeys(
-    name for name in StepDocument.model_fields if name not in {"receivedAt", "feedback"}
+    name for name in StepDocument.model_fields if name != "receivedAt"
 ) | {"type": "undefined", "name": "", "input": "", "output": "", "streaming": False}
 _ELEMENT_DEFAULTS: Document = dict.fromkeys(ElementDocument.model_fields) | {
     "type": "file",
@@ -84,10 +89,13 @@ def stored_fields(values: Mapping[str, Any], without: Iterable[str] = ()) -> Doc
 
 def read_fields(stored: Mapping[str, Any]) -> Document:
     """Stored fields as a caller's map: original keys, values that JSON carries."""
-    return {
-        field_key(name): value if type(value) in _SCALARS else plain(value)
-        for name, value in stored.items()
-    }
+    fields = dict(stored)
+    for name, value in stored.items():
+        if type(value) not in _SCALARS and value != {}:
+            fields[name] = plain(value)
+    if "%" in "".join(fields):
+        return {field_key(name): value for name, value in fields.items()}
+    return fields
 
 
 # Times ----------------------------------------------------------------------------------------
@@ -136,24 +144,24 @@ def stored_step(step: Mapping[str, Any]) -> Document:
 
 def read_step(stored: Document, thread_id: str) -> Document:
     """A stored step as Chainlit's ``StepDict``; ``createdAt`` is always there."""
-    step = {**_STEP_DEFAULTS, **read_fields(stored)}
-    received = stored.get("receivedAt")
-    step.pop("receivedAt", None)
-    if step["createdAt"] is None:
-        step["createdAt"] = step["start"] or step["end"] or iso(received or _EPOCH)
+    step = _STEP_DEFAULTS | read_fields(stored)
     step["threadId"] = thread_id
-    step["metadata"] = step["metadata"] if isinstance(step["metadata"], dict) else {}
+    received = step.pop("receivedAt", None)
+    if step["createdAt"] is None:
+        step["createdAt"] = step["start"] or step["end"] or received or iso(_EPOCH)
+    if not isinstance(step["metadata"], dict):
+        step["metadata"] = {}
     if _hides_input(stored):
         step["input"] = ""
-    feedback = stored.get("feedback")
-    step["feedback"] = None if feedback is None else read_feedback(feedback)
+    if step["feedback"] is not None:
+        step["feedback"] = read_feedback(step["feedback"])
     return step
 
 
 def _hides_input(stored: Document) -> bool:
     """Whether the app asked that the input is not shown; unset is not a wish."""
     show_input = stored.get("showInput")
-    return show_input is False or show_input in ("", "false", "False")
+    return show_input is False or show_input in _HIDDEN
 
 
 def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
@@ -163,12 +171,15 @@ def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
     a parent that is not there, or a loop of parents, becomes None: Chainlit's frontend drops a
     child that comes before its parent or has none.
     """
-    steps = [read_step(step, thread_id) for step in stored]
-    steps.sort(key=_moment)
+    steps = _sorted_by_time([read_step(step, thread_id) for step in stored])
     by_id = {step["id"]: step for step in steps}
     ordered: list[Document] = []
     placed: set[str] = set()
     for step in steps:
+        if step["parentId"] in placed and step["id"] not in placed:  # the ordinary child
+            placed.add(step["id"])
+            ordered.append(step)
+            continue
         lineage: list[Document] = []
         waiting: set[str] = set()
         current: Document | None = step
@@ -184,6 +195,15 @@ def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
             placed.add(member["id"])
             ordered.append(member)
     return ordered
+
+
+def _sorted_by_time(steps: list[Document]) -> list[Document]:
+    """The steps by ``createdAt``, equal times as they are."""
+    times = [step["createdAt"] for step in steps]
+    # Chainlit writes all times alike: then their texts are in the order of the times.
+    if all(isinstance(time, str) and _CHAINLIT_TIME(time) for time in times):
+        return sorted(steps, key=itemgetter("createdAt"))
+    return sorted(steps, key=_moment)
 
 
 def newest_first(steps: list[Document]) -> list[Document]:

@@ -6,6 +6,7 @@ model keeps fields it does not know, so that what a later Chainlit adds is store
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -13,9 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 USERS = "users"
 THREADS = "threads"
+CHATKIT_THREADS = "chatkit_threads"
+CHATKIT_ATTACHMENTS = "chatkit_attachments"
+CHATKIT_OVERFLOW = "chatkit_overflow"
+OVERFLOW = "thread_overflow"
 
 Document: TypeAlias = dict[str, Any]
 """A document, or a part of one, as the driver takes and gives it."""
+
+
+LONG: Mapping[str, Any] = {"overflow": True}
+"""What marks a document that has parts, or values in GridFS, and finds it."""
+
+_REFERENCE = frozenset({"gridfs", "bytes", "form", "start"})
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a stored value stands for one in GridFS."""
+    return type(value) is dict and value.keys() >= _REFERENCE
 
 
 class Stored(BaseModel):
@@ -24,13 +40,22 @@ class Stored(BaseModel):
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
 
+class LargeValue(Stored):
+    """What stands for a value that is too large for a document."""
+
+    gridfs: str = Field(description="Object key of the file that holds the value.")
+    bytes: int = Field(description="Size of that file.")
+    form: Literal["text", "json"] = Field(description="The text itself, or JSON text of the value.")
+    start: str = Field(description="How it begins, for people in the shell.")
+
+
 class FeedbackDocument(Stored):
     """A person's verdict on one step."""
 
     id: str
     forId: str = Field(description="Id of the step the feedback is for.")
     value: Literal[0, 1] = Field(description="0 is thumbs down, 1 is thumbs up.")
-    comment: str | None = None
+    comment: str | LargeValue | None = None
     updatedAt: datetime
 
 
@@ -49,8 +74,8 @@ class StepDocument(Stored):
     )
     start: str | None = None
     end: str | None = None
-    input: str | None = None
-    output: str | None = None
+    input: str | LargeValue | None = None
+    output: str | LargeValue | None = None
     isError: bool | None = None
     waitForAnswer: bool | None = None
     showInput: bool | str | None = None
@@ -120,7 +145,32 @@ class ThreadDocument(Stored):
         default=None, description="Feedback that came before its step."
     )
     session: SessionState | None = None
+    bytes: int | None = Field(
+        default=None, description="About how large the steps and elements are; a bound, not a sum."
+    )
+    overflow: Literal[True] | None = Field(
+        default=None, description="Set when there are parts, or values in GridFS."
+    )
+    parts: list[str] | None = Field(
+        default=None, description="Ids of the parts in thread_overflow, oldest first."
+    )
     deletedAt: datetime | None = None
+
+
+class OverflowDocument(Stored):
+    """A part of a long thread, or, with ``text``, a piece of a large text for keyword search."""
+
+    id: str = Field(alias="_id")
+    thread: str = Field(description="Id of the thread.")
+    bytes: int | None = None
+    steps: list[StepDocument] | None = Field(
+        default=None, description="Older steps than the thread's document holds, in the same shape."
+    )
+    elements: list[ElementDocument] | None = None
+    value: str | None = Field(default=None, description="Object key of the value the text is of.")
+    text: str | None = Field(
+        default=None, description="A piece of the text; it overlaps the next one."
+    )
 
 
 class UserDocument(Stored):
@@ -131,3 +181,103 @@ class UserDocument(Stored):
     displayName: str | None = None
     metadata: dict[str, Any]
     createdAt: datetime
+
+
+class OwnedId(Stored):
+    """An id inside what one owner has: two owners may have the same."""
+
+    owner: str
+    id: str
+
+
+class ChatKitFeedback(Stored):
+    """A person's verdict on one ChatKit item."""
+
+    kind: str
+    at: datetime
+
+
+class ChatKitItemDocument(Stored):
+    """One item of a ChatKit thread: a message, a widget, a client tool call …"""
+
+    id: str
+    type: str | None = None
+    createdAt: datetime | None = Field(default=None, description="For people; ChatKit's is inside.")
+    order: str = Field(description="Its place: `created_at` to the microsecond, then arrival.")
+    item: dict[str, Any] = Field(
+        description="The item as ChatKit's model dumps it; a reference where it is too large."
+    )
+    exact: str | None = Field(
+        default=None, description="The item as JSON text, where BSON cannot hold all of it."
+    )
+    dynamic: bool | None = Field(
+        default=None, description="True where its widget came from a template."
+    )
+    feedback: ChatKitFeedback | None = None
+
+
+class ChatKitDeletedItem(Stored):
+    """What is left of a deleted item: where a page ended that ended with it."""
+
+    id: str
+    order: str
+    at: datetime
+
+
+class ChatKitThreadDocument(Stored):
+    """One ChatKit thread, whole; or, with ``deletedAt``, what is left of a deleted one."""
+
+    id: OwnedId = Field(alias="_id")
+    order: str = Field(description="Its place in lists: `created_at`, then arrival, then the id.")
+    createdAt: datetime | None = Field(default=None, description="For people; ChatKit's is inside.")
+    updatedAt: datetime | None = Field(default=None, description="Time of the last write.")
+    thread: dict[str, Any] | None = Field(
+        default=None, description="The thread as ChatKit's model dumps it, without items."
+    )
+    exact: str | None = Field(
+        default=None, description="The thread as JSON text, where BSON cannot hold all of it."
+    )
+    sequence: int | None = Field(
+        default=None, description="When the last item arrived, in microseconds since 1970."
+    )
+    items: list[ChatKitItemDocument] | None = Field(default=None, description="In order of arrival.")
+    deletedItems: list[ChatKitDeletedItem] | None = None
+    bytes: int | None = Field(
+        default=None, description="About how large the items are; a bound, not a sum."
+    )
+    overflow: bool | None = Field(
+        default=None, description="Only of a thread with parts, or with items in GridFS."
+    )
+    parts: list[str] | None = Field(
+        default=None, description="Ids of the documents with its older items, oldest first."
+    )
+    deletedAt: datetime | None = None
+
+
+class ChatKitUpload(Stored):
+    """What was announced of a file, and when it arrived."""
+
+    name: str
+    mime: str
+    size: int
+    objectKey: str = Field(description="Key of the file in the file store.")
+    ticket: str = Field(description="Tells two announcements of one id apart.")
+    at: datetime | None = Field(default=None, description="When the file was complete.")
+
+
+class ChatKitAttachmentDocument(Stored):
+    """One ChatKit attachment; or, with ``deletedAt``, what is left of a deleted one."""
+
+    id: OwnedId = Field(alias="_id")
+    threadId: str | None = None
+    attachment: dict[str, Any] | None = Field(
+        default=None, description="The attachment as ChatKit's model dumps it."
+    )
+    exact: str | None = Field(
+        default=None, description="The attachment as JSON text, where BSON cannot hold all of it."
+    )
+    upload: ChatKitUpload | None = Field(
+        default=None, description="Only of attachments whose file this package keeps."
+    )
+    updatedAt: datetime | None = None
+    deletedAt: datetime | None = None

@@ -97,6 +97,12 @@ async def index_information(collection: Collection) -> list[Document]:
     return [dict(index) for index in await cursor.to_list(None)]
 
 
+def is_mongomock(database: Database) -> bool:
+    """Whether the database is mongomock's, which keeps documents of any size and cannot join."""
+    # mongomock-motor's classes call themselves Motor's, but for what they inherit from.
+    return any(kind.__module__.startswith("mongomock") for kind in type(database).__mro__)
+
+
 def timeout(client: Client) -> float | None:
     """The client's own bound on an operation, in seconds; None when it has none."""
     return client.options.timeout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -13,6 +13,9 @@ from mongo_datalayer.documents import Document
 from mongo_datalayer.driver import Database, index_information, open_collection
 
 TOMBSTONE_SECONDS = 24 * 3600
+
+BUCKET = "fs"
+"""The GridFS bucket of large values, and of files unless the app names another one."""
 
 # What the server adds to an index by itself, or what does not change what the index does.
 _NOT_COMPARED = frozenset({"v", "key", "name", "ns", "background"})
@@ -77,6 +80,32 @@ DECLARED: tuple[Index, ...] = (
         (("userId", ASCENDING), ("steps.metadata.favorite", ASCENDING)),
         {"partialFilterExpression": {"steps.metadata.favorite": True}},
     ),
+    # list_threads with a search, and get_favorite_steps: the long threads of a user.
+    Index(
+        "threads",
+        "user_long",
+        (
+            ("userId", ASCENDING),
+            ("overflow", ASCENDING),
+            ("updatedAt", DESCENDING),
+            ("_id", DESCENDING),
+        ),
+        {"partialFilterExpression": {"overflow": True}},
+    ),
+    # What belongs to a thread, its parts apart from the pieces of its large texts.
+    Index("thread_overflow", "thread", (("thread", ASCENDING), ("value", ASCENDING))),
+    # The pieces of a large text.
+    Index("thread_overflow", "value", (("value", ASCENDING),), {"sparse": True}),
+    # The same as of threads: an old step, feedback or element.
+    Index("thread_overflow", "step", (("steps.id", ASCENDING),), {"sparse": True}),
+    Index("thread_overflow", "feedback", (("steps.feedback.id", ASCENDING),), {"sparse": True}),
+    Index("thread_overflow", "element", (("elements.id", ASCENDING),), {"sparse": True}),
+    Index(
+        "thread_overflow",
+        "favorites",
+        (("thread", ASCENDING), ("steps.metadata.favorite", ASCENDING)),
+        {"partialFilterExpression": {"steps.metadata.favorite": True}},
+    ),
     # delete_user_session.
     Index("threads", "session", (("session.id", ASCENDING),), {"sparse": True}),
     # The two of the GridFS specification, under the names every driver gives them.
@@ -103,7 +132,57 @@ DECLARED: tuple[Index, ...] = (
         (("deletedAt", ASCENDING),),
         {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
     ),
+    # ChatKit's load_threads: the owner, the order and the cursor in one.
+    Index("chatkit_threads", "owner_order", (("_id.owner", ASCENDING), ("order", ASCENDING))),
+    Index(
+        "chatkit_threads",
+        "deleted",
+        (("deletedAt", ASCENDING),),
+        {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
+    ),
+    # An old item of a ChatKit thread.
+    Index("chatkit_overflow", "item", (("thread", ASCENDING), ("items.id", ASCENDING))),
+    # Which parts a page of items is in; the ids make the index answer by itself.
+    Index(
+        "chatkit_overflow",
+        "range",
+        (
+            ("thread", ASCENDING),
+            ("first", ASCENDING),
+            ("last", ASCENDING),
+            ("_id", ASCENDING),
+        ),
+    ),
+    # ChatKit's delete_thread: the attachments of the thread.
+    Index(
+        "chatkit_attachments", "owner_thread", (("_id.owner", ASCENDING), ("threadId", ASCENDING))
+    ),
+    Index(
+        "chatkit_attachments",
+        "deleted",
+        (("deletedAt", ASCENDING),),
+        {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
+    ),
 )
+
+
+def in_bucket(collection: str, bucket: str) -> str:
+    """The collection's name where the files are in ``bucket``; others keep theirs."""
+    prefix, dot, rest = collection.partition(".")
+    return f"{bucket}.{rest}" if dot and prefix == BUCKET else collection
+
+
+def declared_indexes(bucket: str = BUCKET) -> tuple[Index, ...]:
+    """The indexes to have where the files are in ``bucket``.
+
+    Large values stay in :data:`BUCKET`, so those of its collections are always among them.
+    """
+    of_files = (
+        replace(index, collection=name)
+        for index in DECLARED
+        if (name := in_bucket(index.collection, bucket)) != index.collection
+    )
+    return (*DECLARED, *of_files)
 
 
 @dataclass(frozen=True)
@@ -163,18 +242,25 @@ def compare_indexes(
     )
 
 
-async def check_indexes(database: Database) -> IndexReport:
-    """Compare the declared indexes with those of ``database``; changes nothing."""
-    collections = sorted({index.collection for index in DECLARED})
+async def check_indexes(database: Database, *, bucket: str = BUCKET) -> IndexReport:
+    """Compare the declared indexes with those of ``database``; changes nothing.
+
+    Args:
+        database: The database.
+        bucket: The GridFS bucket of the files.
+    """
+    declared = declared_indexes(bucket)
+    collections = sorted({index.collection for index in declared})
     present = {
         name: await index_information(open_collection(database, name)) for name in collections
     }
-    return compare_indexes(DECLARED, present)
+    return compare_indexes(declared, present)
 
 
 async def apply_indexes(
     database: Database,
     *,
+    bucket: str = BUCKET,
     replace_different: bool = False,
     on_created: Callable[[Index, float], None] | None = None,
 ) -> IndexReport:
@@ -186,10 +272,11 @@ async def apply_indexes(
 
     Args:
         database: The database.
+        bucket: The GridFS bucket of the files.
         replace_different: Make anew what differs.
         on_created: Called after each index is made, with it and the seconds that took.
     """
-    before = await check_indexes(database)
+    before = await check_indexes(database, bucket=bucket)
     replaced = before.different if replace_different else ()
     for index in replaced:
         await _drop_rivals(database, index)

@@ -11,12 +11,13 @@ guard fails for a document that is there raises DuplicateKeyError; that is the s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from mongo_datalayer.cursor import Cursor
-from mongo_datalayer.documents import Document
+from mongo_datalayer.documents import LONG, OVERFLOW, THREADS, Document, is_reference
+from mongo_datalayer.values import size_of
 
 SEARCH_LENGTH = 4096
 """Longest search text, in characters; MongoDB refuses regular expressions of about 32 kB."""
@@ -24,8 +25,12 @@ SEARCH_LENGTH = 4096
 DELETED_STEPS_KEPT = 1000
 """How many deleted steps a thread remembers."""
 
+FULL_BYTES = 4 * 1024 * 1024
+"""Steps of a head that has grown to this size, by updates, are not updated before it has room."""
+
 _HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt")
 _NOT_DELETED: Document = {"deletedAt": {"$exists": False}}
+_NOT_FULL: Document = {"bytes": {"$not": {"$gte": FULL_BYTES}}}
 
 
 class Statement(NamedTuple):
@@ -46,45 +51,104 @@ def thread_page_pipeline(
     cursor: Cursor | None = None,
     search: str | None = None,
     feedback: int | None = None,
+    overflow: bool = True,
 ) -> list[Document]:
-    """One user's threads, newest ``time_field`` first, then by id; at most ``limit``, no steps."""
+    """One user's threads, newest ``time_field`` first, then by id; at most ``limit``, no steps.
+
+    What is looked for inside of threads may stand in the overflow of a long one. The long ones are
+    few, and looked at apart: so the others cost what they cost without them.
+
+    Args:
+        user_id: Whose threads.
+        limit: At most so many.
+        time_field: What they are ordered by.
+        cursor: Only what comes after it.
+        search: Only threads that contain this text.
+        feedback: Only threads with this feedback.
+        overflow: Whether there may be long threads; not in mongomock, which cannot join.
+    """
     conditions: Document = {"userId": user_id}
-    if feedback is not None:
-        conditions["steps.feedback.value"] = feedback
-    if search:
-        conditions["$or"] = _containing(search)
-    match = conditions if cursor is None else _after(cursor, time_field, conditions)
+    inside = _inside(search, feedback)
+    order = {time_field: -1, "_id": -1}
+    sort: list[Document] = [{"$sort": order}]
+    first: list[Document] = [{"$limit": limit}, {"$project": dict.fromkeys(_HEADER, 1)}]
+    if not inside or not overflow:
+        found = _after(cursor, time_field, _all_of(conditions, inside))
+        return [{"$match": found}, *sort, *first]
+    # Each $match right behind its $lookup: fewer threads are looked up, and MongoDB 6.0 ends when
+    # it is asked to explain one $match behind both.
+    long: list[Document] = [
+        {"$match": _after(cursor, time_field, {**conditions, **LONG})},
+        *sort,
+        *(stage for in_head, in_part in inside for stage in _containing(in_head, in_part)),
+        *first,
+    ]
+    short = _all_of({**conditions, "overflow": None}, inside)
     return [
-        {"$match": match},
-        {"$sort": {time_field: -1, "_id": -1}},
+        {"$match": _after(cursor, time_field, short)},
+        *sort,
+        *first,
+        {"$unionWith": {"coll": THREADS, "pipeline": long}},
+        *sort,
         {"$limit": limit},
-        {"$project": dict.fromkeys(_HEADER, 1)},
     ]
 
 
-def _after(cursor: Cursor, time_field: str, conditions: Document) -> Document:
+def _inside(search: str | None, feedback: int | None) -> list[tuple[Document, Document]]:
+    """What is looked for inside of threads: the condition on a head, and that on a part."""
+    found: list[tuple[Document, Document]] = []
+    if feedback is not None:
+        value = {"steps.feedback.value": feedback}
+        found.append((value, value))
+    if search:
+        text = {"$regex": search_pattern(search), "$options": "i"}
+        messages = [{"steps.output": text}, {"steps.input": text}]
+        named = [{"name": text}, {"name": {"$exists": False}, "metadata.name": text}]
+        found.append(({"$or": [*named, *messages]}, {"$or": [*messages, {"text": text}]}))
+    return found
+
+
+def _all_of(conditions: Document, inside: list[tuple[Document, Document]]) -> Document:
+    for condition, _ in inside:
+        conditions = {**conditions, **condition}
+    return conditions
+
+
+def _containing(in_head: Document, in_part: Document) -> list[Document]:
+    """The threads of which the head fits, or a part."""
+    lookup = _lookup([{"$match": in_part}, {"$limit": 1}, {"$project": {"_id": 1}}], "found")
+    return [lookup, {"$match": {"$or": [in_head, {"found": {"$ne": []}}]}}]
+
+
+def _lookup(pipeline: list[Document], name: str) -> Document:
+    """What the overflow of a thread has: its parts, not a copy that the thread does not list."""
+    listed = {"$expr": {"$in": ["$_id", "$$parts"]}}
+    return {
+        "$lookup": {
+            "from": OVERFLOW,
+            "localField": "_id",
+            "foreignField": "thread",
+            "let": {"parts": {"$ifNull": ["$parts", []]}},
+            "pipeline": [{"$match": {"$or": [{"value": {"$exists": True}}, listed]}}, *pipeline],
+            "as": name,
+        }
+    }
+
+
+def _after(cursor: Cursor | None, time_field: str, conditions: Document) -> Document:
     """The conditions, beyond the cursor.
 
     All of them stand in both branches: then the server walks the index once for each branch and
     merges, instead of reading everything from the first page on.
     """
+    if cursor is None:
+        return conditions
     return {
         "$or": [
             {**conditions, time_field: {"$lt": cursor.time}},
             {**conditions, time_field: cursor.time, "_id": {"$lt": cursor.id}},
         ]
     }
-
-
-def _containing(search: str) -> list[Document]:
-    """Where the text may stand, letters of either case: in a thread's name or its messages."""
-    text = {"$regex": search_pattern(search), "$options": "i"}
-    return [
-        {"name": text},
-        {"name": {"$exists": False}, "metadata.name": text},
-        {"steps.output": text},
-        {"steps.input": text},
-    ]
 
 
 def search_pattern(search: str) -> str:
@@ -102,22 +166,33 @@ def search_pattern(search: str) -> str:
     return re.escape(search).replace("\0", r"\x00")
 
 
-def favorites_pipeline(user_id: str) -> list[Document]:
-    """One user's threads that have favourite steps, each with only those."""
-    return [
-        {"$match": {"userId": user_id, "steps.metadata.favorite": True}},
-        {
-            "$project": {
-                "steps": {
-                    "$filter": {
-                        "input": "$steps",
-                        "as": "step",
-                        "cond": {"$eq": ["$$step.metadata.favorite", True]},
-                    }
-                }
-            }
-        },
+def favorites_pipeline(user_id: str, *, overflow: bool = True) -> list[Document]:
+    """One user's threads that have favourite steps, each with only those.
+
+    A long thread comes once for its head and once for each of its parts that has some.
+    """
+    favorites: Document = {
+        "$filter": {
+            "input": "$steps",
+            "as": "step",
+            "cond": {"$eq": ["$$step.metadata.favorite", True]},
+        }
+    }
+    marked: Document = {"steps.metadata.favorite": True}
+    in_heads: list[Document] = [
+        {"$match": {"userId": user_id, **marked}},
+        {"$project": {"steps": favorites}},
     ]
+    if not overflow:
+        return in_heads
+    in_parts: list[Document] = [
+        {"$match": {"userId": user_id, **LONG}},
+        {"$project": {"parts": 1, "deletedSteps.id": 1}},
+        _lookup([{"$match": marked}, {"$project": {"steps": favorites}}], "found"),
+        {"$unwind": "$found"},
+        {"$project": {"steps": "$found.steps", "deletedSteps": 1}},
+    ]
+    return [*in_heads, {"$unionWith": {"coll": THREADS, "pipeline": in_parts}}]
 
 
 # Threads --------------------------------------------------------------------------------------
@@ -142,7 +217,11 @@ def thread_update(
         removed_metadata: Top-level metadata to remove, by stored field name.
         on_insert: Fields a new thread gets besides.
     """
-    changed = {**values, **{f"metadata.{name}": value for name, value in metadata.items()}}
+    changed = {
+        **values,
+        **{f"metadata.{name}": value for name, value in metadata.items()},
+        **marks(metadata),
+    }
     removed = {f"metadata.{name}": "" for name in removed_metadata}
     touched = set(values) | ({"metadata"} if metadata or removed else set())
     made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": []}
@@ -174,17 +253,21 @@ def step_insert(
     activity: datetime,
     *,
     owner: Mapping[str, Any],
+    room: Mapping[str, Any],
     feedback: Mapping[str, Any] | None = None,
 ) -> Statement:
     """Append a step to its thread; an upsert.
 
-    Guarded: not where the step is there, was deleted, or feedback waits for it, unless that is the
-    ``feedback`` to take along.
+    Guarded: not where there is no ``room``, or the step is there, was deleted, or feedback waits
+    for it, unless that is the ``feedback`` to take along.
     """
     step_id = step["id"]
+    pushed = dict(step) if feedback is None else {**step, "feedback": feedback}
     update: Document = {
-        "$push": {"steps": dict(step) if feedback is None else {**step, "feedback": feedback}},
+        "$push": {"steps": pushed},
+        "$inc": {"bytes": size_of(pushed)},
         **_active(activity),
+        **_marked(pushed),
         "$setOnInsert": _new_thread({"elements": [], **owner}),
     }
     waiting: Document = {"pendingFeedback.forId": {"$ne": step_id}}
@@ -198,6 +281,7 @@ def step_insert(
             "steps.id": {"$ne": step_id},
             "deletedSteps.id": {"$ne": step_id},
             **waiting,
+            **room,
             **_NOT_DELETED,
         },
         update,
@@ -210,7 +294,12 @@ def step_overwrite(
     """Set the given fields of a step that is there; ``activity`` is its time, if it has one."""
     changed = {f"steps.$.{name}": value for name, value in step.items()}
     return Statement(
-        {"_id": thread_id, "steps.id": step["id"]}, {"$set": changed, **_active(activity)}
+        {"_id": thread_id, "steps.id": step["id"], **_NOT_FULL},
+        {
+            "$set": {**changed, **marks(step)},
+            "$inc": {"bytes": size_of(step)},
+            **_active(activity),
+        },
     )
 
 
@@ -221,9 +310,41 @@ def step_fill(
     absent = dict.fromkeys(missing)
     changed = {f"steps.$.{name}": value for name, value in missing.items()}
     return Statement(
-        {"_id": thread_id, "steps": {"$elemMatch": {"id": step_id, **absent}}},
-        {"$set": changed, **_active(activity)},
+        {"_id": thread_id, "steps": {"$elemMatch": {"id": step_id, **absent}}, **_NOT_FULL},
+        {
+            "$set": {**changed, **marks(missing)},
+            "$inc": {"bytes": size_of(dict(missing))},
+            **_active(activity),
+        },
     )
+
+
+def in_part(statement: Statement, parts: Sequence[str]) -> Statement:
+    """The same for the one of these parts that holds the item.
+
+    What concerns the thread itself is left out.
+    """
+    left_out = {"_id", *_NOT_FULL, *_NOT_DELETED}
+    where = {name: of for name, of in statement.filter.items() if name not in left_out}
+    kept = {"$set", "$inc"}
+    update = {operator: of for operator, of in statement.update.items() if operator in kept}
+    update["$set"] = {name: of for name, of in update["$set"].items() if name not in LONG}
+    return Statement({"_id": {"$in": list(parts)}, **where}, update)
+
+
+def activity_update(thread_id: str, activity: datetime) -> Statement:
+    """Make a thread last as long as a step that was written to one of its parts."""
+    return Statement({"_id": thread_id, **_NOT_DELETED}, _active(activity))
+
+
+def marks(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a thread is marked with that gets these fields, when one of them is in GridFS."""
+    return LONG if any(is_reference(value) for value in fields.values()) else {}
+
+
+def _marked(fields: Mapping[str, Any]) -> Document:
+    marked = marks(fields)
+    return {"$set": dict(marked)} if marked else {}
 
 
 def _active(activity: datetime | None) -> Document:
@@ -237,6 +358,9 @@ def step_state_projection(step_id: str) -> Document:
     """What decides why a step could not be inserted."""
     return {
         "deletedAt": 1,
+        "parts": 1,
+        "overflow": 1,
+        "bytes": 1,
         "steps": {"$elemMatch": {"id": step_id}},
         "deletedSteps": {"$elemMatch": {"id": step_id}},
         "pendingFeedback": {"$elemMatch": {"forId": step_id}},
@@ -249,11 +373,7 @@ def steps_delete(thread_id: str, step_ids: list[str], now: datetime) -> Statemen
     return Statement(
         {"_id": thread_id, **_NOT_DELETED},
         {
-            "$pull": {
-                "steps": {"id": gone},
-                "elements": {"forId": gone},
-                "pendingFeedback": {"forId": gone},
-            },
+            "$pull": {**_of_steps(step_ids), "pendingFeedback": {"forId": gone}},
             "$push": {
                 "deletedSteps": {
                     "$each": [{"id": step_id, "at": now} for step_id in step_ids],
@@ -264,6 +384,18 @@ def steps_delete(thread_id: str, step_ids: list[str], now: datetime) -> Statemen
     )
 
 
+def steps_delete_in_parts(thread_id: str, step_ids: list[str]) -> Statement:
+    """Remove steps with their elements and feedback from a thread's parts."""
+    gone = {"$in": step_ids}
+    holds = [{"steps.id": gone}, {"elements.forId": gone}]
+    return Statement({"thread": thread_id, "$or": holds}, {"$pull": _of_steps(step_ids)})
+
+
+def _of_steps(step_ids: list[str]) -> Document:
+    gone = {"$in": step_ids}
+    return {"steps": {"id": gone}, "elements": {"forId": gone}}
+
+
 # Feedback -------------------------------------------------------------------------------------
 
 
@@ -272,7 +404,13 @@ def feedback_put(thread_id: str | None, feedback: Mapping[str, Any]) -> Statemen
     where: Document = {"steps.id": feedback["forId"]}
     if thread_id is not None:
         where = {"_id": thread_id, **where}
-    return Statement(where, {"$set": {"steps.$.feedback": dict(feedback)}})
+    return Statement(
+        where,
+        {
+            "$set": {"steps.$.feedback": dict(feedback), **marks(feedback)},
+            "$inc": {"bytes": size_of(dict(feedback))},
+        },
+    )
 
 
 def feedback_forget(thread_id: str, step_id: str) -> Statement:
@@ -281,7 +419,12 @@ def feedback_forget(thread_id: str, step_id: str) -> Statement:
 
 
 def feedback_wait(
-    thread_id: str, feedback: Mapping[str, Any], now: datetime, *, owner: Mapping[str, Any]
+    thread_id: str,
+    feedback: Mapping[str, Any],
+    now: datetime,
+    *,
+    owner: Mapping[str, Any],
+    room: Mapping[str, Any],
 ) -> Statement:
     """Keep feedback until its step comes; an upsert, guarded like :func:`step_insert`."""
     step_id = feedback["forId"]
@@ -292,9 +435,14 @@ def feedback_wait(
             "steps.id": {"$ne": step_id},
             "deletedSteps.id": {"$ne": step_id},
             "pendingFeedback.forId": {"$ne": step_id},
+            **room,
             **_NOT_DELETED,
         },
-        {"$push": {"pendingFeedback": dict(feedback)}, "$setOnInsert": _new_thread(made)},
+        {
+            "$push": {"pendingFeedback": dict(feedback)},
+            "$setOnInsert": _new_thread(made),
+            **_marked(feedback),
+        },
     )
 
 
@@ -302,26 +450,40 @@ def feedback_wait(
 
 
 def element_insert(
-    thread_id: str, element: Mapping[str, Any], now: datetime, *, owner: Mapping[str, Any]
+    thread_id: str,
+    element: Mapping[str, Any],
+    now: datetime,
+    *,
+    owner: Mapping[str, Any],
+    room: Mapping[str, Any],
 ) -> Statement:
     """Append an element to its thread; an upsert.
 
-    Guarded: not where the element is there, or the step it is for was deleted.
+    Guarded: not where there is no ``room``, the element is there, or its step was deleted.
     """
     guard: Document = {"elements.id": {"$ne": element["id"]}}
     if "forId" in element:
         guard["deletedSteps.id"] = {"$ne": element["forId"]}
     made = {"createdAt": now, "updatedAt": now, "steps": [], **owner}
     return Statement(
-        {"_id": thread_id, **guard, **_NOT_DELETED},
-        {"$push": {"elements": dict(element)}, "$setOnInsert": _new_thread(made)},
+        {"_id": thread_id, **guard, **room, **_NOT_DELETED},
+        {
+            "$push": {"elements": dict(element)},
+            "$inc": {"bytes": size_of(dict(element))},
+            "$setOnInsert": _new_thread(made),
+            **_marked(element),
+        },
     )
 
 
 def element_replace(thread_id: str, element: Mapping[str, Any]) -> Statement:
     """Put an element in the place of the one with its id."""
     return Statement(
-        {"_id": thread_id, "elements.id": element["id"]}, {"$set": {"elements.$": dict(element)}}
+        {"_id": thread_id, "elements.id": element["id"]},
+        {
+            "$set": {"elements.$": dict(element), **marks(element)},
+            "$inc": {"bytes": size_of(dict(element))},
+        },
     )
 
 

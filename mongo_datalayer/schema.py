@@ -17,10 +17,16 @@ from bson.dbref import DBRef
 from bson.int64 import Int64
 
 from mongo_datalayer.documents import (
+    CHATKIT_ATTACHMENTS,
+    CHATKIT_THREADS,
+    OVERFLOW,
     THREADS,
     USERS,
+    ChatKitAttachmentDocument,
+    ChatKitThreadDocument,
     Document,
     ElementDocument,
+    OverflowDocument,
     StepDocument,
     Stored,
     ThreadDocument,
@@ -31,7 +37,13 @@ from mongo_datalayer.driver import Database, open_collection
 Action: TypeAlias = Literal["warn", "error"]
 State: TypeAlias = Literal["present", "missing", "outdated", "foreign", "set"]
 
-MODELS: Mapping[str, type[Stored]] = {USERS: UserDocument, THREADS: ThreadDocument}
+MODELS: Mapping[str, type[Stored]] = {
+    USERS: UserDocument,
+    THREADS: ThreadDocument,
+    OVERFLOW: OverflowDocument,
+    CHATKIT_THREADS: ChatKitThreadDocument,
+    CHATKIT_ATTACHMENTS: ChatKitAttachmentDocument,
+}
 """The collections that have a validator, each with the model of its documents."""
 
 AS_GIVEN: Mapping[type[Stored], frozenset[str]] = {

@@ -210,6 +210,14 @@ class FileBucket:
                 return
             place = {"filename": {"$gt": keys[-1]}}
 
+    async def existing(self, object_keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which there is a file."""
+        found: set[str] = set()
+        for batch in _batches(object_keys, BATCH):
+            cursor = self._files.find(ours(filename={"$in": batch}), {"filename": 1})
+            found.update([document["filename"] async for document in cursor])
+        return found
+
     async def list_unfinished(self, *, before: datetime) -> AsyncIterator[str]:
         """Ids of uploads that began before a time and left chunks without a file.
 

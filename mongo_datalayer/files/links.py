@@ -64,27 +64,38 @@ class FileLinks:
             ConfigurationError: no secret is set; the message says what to set.
             StorageError: the key cannot name a file.
         """
-        path = _path(require_object_key(object_key))
-        claims = {"aud": _AUDIENCE, "sub": object_key, "exp": int(time.time()) + self.seconds}
-        token = jwt.encode(claims, self._signing_key(), algorithm=_ALGORITHM)
-        return f"{self.prefix}{FILES_PATH}/{path}?token={token}"
+        address = f"{self.prefix}{path_of(object_key)}"
+        return f"{address}?token={self.sign(object_key, _AUDIENCE)}"
 
     def permits(self, object_key: str, token: str) -> bool:
         """Whether the token was made by :meth:`link` for this file and has not expired.
 
         False, too, where no secret is set: then no such link exists.
         """
+        return self.subject(token, _AUDIENCE) == object_key
+
+    def sign(self, subject: str, audience: str) -> str:
+        """A token that carries ``subject`` for one ``audience`` until it expires.
+
+        Raises:
+            ConfigurationError: no secret is set; the message says what to set.
+        """
+        claims = {"aud": audience, "sub": subject, "exp": int(time.time()) + self.seconds}
+        return jwt.encode(claims, self._signing_key(), algorithm=_ALGORITHM)
+
+    def subject(self, token: str, audience: str) -> str | None:
+        """What :meth:`sign` was given; None where the token is not for ``audience``, or expired."""
         try:
             claims = jwt.decode(
                 token,
                 self._signing_key(),
                 algorithms=[_ALGORITHM],
-                audience=_AUDIENCE,
+                audience=audience,
                 options={"require": ["aud", "sub", "exp"]},
             )
         except (jwt.InvalidTokenError, ConfigurationError):
-            return False
-        return bool(claims["sub"] == object_key)
+            return None
+        return str(claims["sub"])
 
     @property
     def seconds(self) -> int:
@@ -124,10 +135,17 @@ def root_path() -> str:
     return parent + os.environ.get("CHAINLIT_ROOT_PATH", "").rstrip("/")
 
 
-def _path(object_key: str) -> str:
-    """The key in a URL. Slashes stay where they can: many proxies refuse encoded ones."""
-    ordinary = all(part not in {"", ".", ".."} for part in object_key.split("/"))
-    return quote(object_key, safe="/" if ordinary else "")
+def path_of(object_key: str) -> str:
+    """The path of a file below the app's root.
+
+    Slashes of the key stay where they can: many proxies refuse encoded ones.
+
+    Raises:
+        StorageError: the key cannot name a file.
+    """
+    parts = require_object_key(object_key).split("/")
+    ordinary = all(part not in {"", ".", ".."} for part in parts)
+    return f"{FILES_PATH}/{quote(object_key, safe='/' if ordinary else '')}"
 
 
 def _signing_key(secret: str) -> bytes:

@@ -1,9 +1,9 @@
-"""What an upload reads from: memory, a path, or an open file."""
+"""What an upload reads from: memory, a path, an open file, or a stream that arrives."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -17,7 +17,7 @@ class BinaryFile(Protocol):
         ...
 
 
-Source: TypeAlias = bytes | bytearray | memoryview | str | Path | BinaryFile
+Source: TypeAlias = bytes | bytearray | memoryview | str | Path | BinaryFile | AsyncIterator[bytes]
 
 
 def snapshot(source: Source) -> Source:
@@ -40,6 +40,9 @@ async def read_blocks(source: Source, block_bytes: int) -> AsyncGenerator[bytes,
         with file:
             async for block in _file_blocks(file, block_bytes):
                 yield block
+    elif isinstance(source, AsyncIterator):
+        async for block in _gathered(source, block_bytes):
+            yield block
     elif isinstance(source, BinaryFile):
         async for block in _file_blocks(source, block_bytes):
             yield block
@@ -57,6 +60,20 @@ def _content(source: bytes | bytearray | memoryview | str) -> bytes:
     raise TypeError(
         f"a file's content is bytes, str, a Path or a binary file, not {type(source).__name__}"
     )
+
+
+async def _gathered(
+    pieces: AsyncIterator[bytes], block_bytes: int
+) -> AsyncGenerator[bytes, None]:
+    """Pieces of any size as blocks of one."""
+    waiting = bytearray()
+    async for piece in pieces:
+        waiting += piece
+        while len(waiting) >= block_bytes:
+            yield bytes(waiting[:block_bytes])
+            del waiting[:block_bytes]
+    if waiting:
+        yield bytes(waiting)
 
 
 async def _file_blocks(file: BinaryFile, block_bytes: int) -> AsyncGenerator[bytes, None]:

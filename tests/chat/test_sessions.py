@@ -232,7 +232,10 @@ async def test_a_failure_at_disconnect_is_logged_and_lets_chainlit_clean_up(
     fail = {
         "configureFailPoint": "failCommand",
         "mode": {"times": 2},
-        "data": {"failCommands": ["update"], "errorCode": EXECUTION_TIMEOUT},
+        "data": {
+            "failCommands": ["update", "findAndModify"],
+            "errorCode": EXECUTION_TIMEOUT,
+        },
     }
     await database.client.admin.command(fail)
     await layer.update_thread(thread_id=session.thread_id, metadata=SAVED)

@@ -9,8 +9,10 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from mongo_datalayer import MongoDataLayer
+from mongo_datalayer import MongoDataLayer, overflow
 from mongo_datalayer.testing.contract import DataLayerContract
+
+SMALL = overflow.Bounds(head=300, kept=100, value=60)
 
 
 class TestPyMongo(DataLayerContract):
@@ -18,6 +20,20 @@ class TestPyMongo(DataLayerContract):
 
     @pytest.fixture
     async def layer(self, mongo_uri: str, database_name: str) -> AsyncIterator[MongoDataLayer]:
+        layer = MongoDataLayer(mongo_uri, database=database_name)
+        await layer.create_indexes()
+        yield layer
+        await layer.close()
+
+
+class TestPyMongoOverflowing(DataLayerContract):
+    """The same where next to nothing fits into one document."""
+
+    @pytest.fixture
+    async def layer(
+        self, mongo_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[MongoDataLayer]:
+        monkeypatch.setattr(overflow, "BOUNDS", SMALL)
         layer = MongoDataLayer(mongo_uri, database=database_name)
         await layer.create_indexes()
         yield layer

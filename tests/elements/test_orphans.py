@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from datetime import datetime, timedelta, timezone
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from gridfs import AsyncGridFSBucket
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import GridFSStorageClient
 from mongo_datalayer.files import FileLinks
-from mongo_datalayer.files.orphans import find_orphans
+from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.orphans import Leftover, Leftovers, find_orphans
 from mongo_datalayer.threads import Threads
+from tests.cli.people import LARGE, put_long_thread, small_documents
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,7 +119,7 @@ async def nothing(file_ids: list[str]) -> None:
 async def test_orphans_are_found_among_more_files_than_one_batch(
     database: AsyncDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mongo_datalayer.files.orphans.BATCH", 2)
+    monkeypatch.setattr("mongo_datalayer.orphans.BATCH", 2)
     storage = GridFSStorageClient(database, links=FileLinks("secret " * 8))
     for number in range(7):
         await storage.upload_file(
@@ -128,3 +132,208 @@ async def test_orphans_are_found_among_more_files_than_one_batch(
     found = [orphan async for orphan in find_orphans(storage.bucket, Threads(database), later)]
 
     assert [orphan.object_key for orphan in found] == ["t/e3", "t/e5"]
+
+
+# Overflow -------------------------------------------------------------------------------------
+
+Documents = AsyncDatabase[dict[str, Any]]
+
+
+def collect(database: Documents, uri: str, *options: str) -> tuple[str, ...]:
+    where = ("--uri", uri, "--database", database.name)
+    return ("mongo_datalayer.cli", "files", "gc", *where, "--grace-hours", "0", *options)
+
+
+async def overflow_of(database: Documents, *thread_ids: str) -> set[str]:
+    found = database.thread_overflow.find({"thread": {"$in": thread_ids}}, {"_id": 1})
+    return {stored["_id"] async for stored in found}
+
+
+async def grow_old(database: Documents, thread_id: str) -> dict[str, str]:
+    """Give every document of a thread's overflow an id of two hours ago; the new ids by the old."""
+    new: dict[str, str] = {}
+    async for stored in database.thread_overflow.find({"thread": thread_id}):
+        old = ObjectId(stored["_id"]).generation_time - timedelta(hours=2)
+        # A date and the rest of the id, so that no two become one.
+        new[stored["_id"]] = str(ObjectId.from_datetime(old))[:8] + stored["_id"][8:]
+        await database.thread_overflow.insert_one({**stored, "_id": new[stored["_id"]]})
+        await database.thread_overflow.delete_one({"_id": stored["_id"]})
+    head = await database.threads.find_one({"_id": thread_id}) or {}
+    parts = [new[part] for part in head.get("parts") or ()]
+    if parts:
+        await database.threads.update_one({"_id": thread_id}, {"$set": {"parts": parts}})
+    return new
+
+
+async def test_a_part_that_a_killed_move_left_is_collected_when_it_is_old(
+    mongo_uri: str, database_name: str, database: Documents
+) -> None:
+    crash = ("tests.elements.crashing_move", mongo_uri, database_name)
+    assert (await run(*crash))[0] == -signal.SIGKILL
+    listed = (await database.threads.find_one({"_id": "t"}) or {}).get("parts") or []
+    everything = await overflow_of(database, "t")
+    (left,) = everything - set(listed)
+    before = await whole(database, "t")
+
+    young = await run(*collect(database, mongo_uri, "--delete"))
+    still_there = await overflow_of(database, "t")
+    new = await grow_old(database, "t")
+    found = await run(*collect(database, mongo_uri))
+    deleted = await run(*collect(database, mongo_uri, "--delete"))
+
+    assert young == (0, "0 deleted.\n")
+    assert still_there == everything
+    assert found[1].startswith(f"{new[left]}  a part that its thread t does not list\n")
+    assert deleted[1].splitlines()[-1] == "1 deleted."
+    assert await overflow_of(database, "t") == {new[part] for part in listed}
+    assert await whole(database, "t") == before
+    assert [step["id"] for step in before["steps"]] == [f"{n:03}" for n in range(9)]
+
+
+async def whole(database: Documents, thread_id: str) -> dict[str, Any]:
+    thread = await Threads(database).get(thread_id)
+    assert thread is not None
+    return {name: value for name, value in thread.items() if name != "parts"}
+
+
+async def test_what_the_servers_expiry_leaves_of_a_long_thread_is_collected(
+    mongo_uri: str, database: Documents
+) -> None:
+    await put_long_thread(database, "gone")
+    await put_long_thread(database, "kept")
+    for thread_id in ("gone", "kept"):
+        await grow_old(database, thread_id)
+    await database.threads.delete_one({"_id": "gone"})  # as its expiry does: no mark stays
+    kept = await whole(database, "kept")
+    kept_overflow = await overflow_of(database, "kept")
+    await asyncio.sleep(1.1)  # ids of uploads tell their time to the second
+
+    code, output = await run(*collect(database, mongo_uri, "--delete", "--json"))
+
+    found = json.loads(output)
+    kinds = {entry["kind"] for entry in found["found"]}
+    assert (code, found["deleted"], kinds) == (0, True, {"file", "part", "piece of a text"})
+    assert await overflow_of(database, "gone") == set()
+    files = [file["metadata"]["threadId"] async for file in database["fs.files"].find()]
+    assert set(files) == {"kept"}
+    assert await overflow_of(database, "kept") == kept_overflow
+    assert await whole(database, "kept") == kept
+    assert kept["steps"][1]["output"] == LARGE
+    assert await run(*collect(database, mongo_uri, "--delete")) == (0, "0 deleted.\n")
+
+
+async def test_a_value_that_is_not_read_any_more_goes_with_its_pieces(
+    mongo_uri: str, database: Documents
+) -> None:
+    await put_long_thread(database, "t")
+    await grow_old(database, "t")
+    reference = {"steps": {"$elemMatch": {"output.gridfs": {"$exists": True}}}}
+    short = {"$set": {"steps.$.output": "short"}}
+    for name in ("threads", "thread_overflow"):
+        await database[name].update_many(reference, short)
+    pieces = {"value": {"$exists": True}}
+    assert await database.thread_overflow.count_documents(pieces) == 1
+    await asyncio.sleep(1.1)
+
+    code, output = await run(*collect(database, mongo_uri, "--delete"))
+
+    assert (code, output.splitlines()[-1]) == (0, "2 deleted.")
+    assert await database.thread_overflow.count_documents(pieces) == 0
+    assert "values/" not in str(await database["fs.files"].find().to_list())
+
+
+async def test_a_value_of_feedback_that_waits_for_its_step_stays(
+    mongo_uri: str, database: Documents
+) -> None:
+    with small_documents():
+        threads = Threads(database)
+    comment = "why " * 100
+    feedback = {"id": "f", "forId": "later", "value": 0, "comment": comment}
+    await threads.put_feedback("t", {**feedback, "updatedAt": datetime.now(timezone.utc)})
+    stored = await database.threads.find_one({"_id": "t"}) or {}
+    assert stored["pendingFeedback"][0]["comment"]["gridfs"]
+    await asyncio.sleep(1.1)
+
+    assert await run(*collect(database, mongo_uri, "--delete")) == (0, "0 deleted.\n")
+    assert (await whole(database, "t"))["pendingFeedback"][0]["comment"] == comment
+
+
+async def an_old_unlisted_part(database: Documents) -> Leftover:
+    long_ago = str(ObjectId.from_datetime(datetime.now(timezone.utc) - timedelta(days=1)))
+    part = {"_id": long_ago, "thread": "t", "bytes": 5, "steps": [{"id": "s"}]}
+    await database.thread_overflow.insert_one(part)
+    await database.threads.insert_one({"_id": "t", "steps": []})
+    leftovers = Leftovers(database, FileBucket(database))
+    (left,) = [left async for left in leftovers.parts(datetime.now(timezone.utc))]
+    assert (left.id, left.thread, left.size) == (long_ago, "t", 5)
+    return left
+
+
+async def test_a_part_that_its_thread_lists_by_now_is_not_deleted(database: Documents) -> None:
+    left = await an_old_unlisted_part(database)
+    await database.threads.update_one({"_id": "t"}, {"$set": {"parts": [left.id]}})
+
+    assert not await Leftovers(database, FileBucket(database)).delete(left)
+
+    assert await overflow_of(database, "t") == {left.id}
+
+
+async def test_a_part_that_its_thread_lists_at_the_very_moment_is_put_back(
+    database: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = await an_old_unlisted_part(database)
+    leftovers = Leftovers(database, FileBucket(database))
+    look = leftovers._unused
+
+    async def move_behind_the_look(page: list[dict[str, Any]]) -> list[Leftover]:
+        unused = await look(page)
+        await database.threads.update_one({"_id": "t"}, {"$set": {"parts": [left.id]}})
+        return unused
+
+    monkeypatch.setattr(leftovers, "_unused", move_behind_the_look)
+
+    assert not await leftovers.delete(left)
+
+    assert (await whole_steps(database)) == [{"id": "s"}]
+
+
+async def whole_steps(database: Documents) -> list[dict[str, Any]]:
+    stored = await database.thread_overflow.find_one({"thread": "t"})
+    assert stored is not None
+    steps: list[dict[str, Any]] = stored["steps"]
+    return steps
+
+
+async def test_values_are_collected_beside_another_bucket_of_files(
+    mongo_uri: str, database: Documents
+) -> None:
+    await put_long_thread(database, "t")
+    await grow_old(database, "t")
+    await database.threads.delete_one({"_id": "t"})
+    await asyncio.sleep(1.1)
+
+    await run(*collect(database, mongo_uri, "--delete", "--bucket", "docs"))
+
+    # The file of the element is in the bucket that was not named.
+    assert await database["fs.files"].distinct("filename") == ["t/t%2Ffile"]
+
+
+async def test_pieces_are_still_searched_after_a_replacing_restore(database: Documents) -> None:
+    user_id = await put_long_thread(database, "t")
+    thread = await whole(database, "t")
+    with small_documents():
+        assert await Threads(database).restore(thread, replace=True)
+
+    found = await Threads(database).page(
+        user_id,
+        limit=5,
+        time_field="updatedAt",
+        cursor=None,
+        search=LARGE[2000:2500],
+        feedback=None,
+    )
+
+    assert [entry["_id"] for entry in found] == ["t"]
+    listed = (await database.threads.find_one({"_id": "t"}) or {})["parts"]
+    parts = await database.thread_overflow.find({"value": {"$exists": False}}).to_list()
+    assert {part["_id"] for part in parts} == set(listed)

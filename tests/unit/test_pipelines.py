@@ -18,6 +18,7 @@ from mongo_datalayer.cursor import Cursor
 from mongo_datalayer.pipelines import SEARCH_LENGTH, Statement, search_pattern
 from mongo_datalayer.values import plain
 
+ROOM = {"parts": {"$size": 2}, "bytes": {"$not": {"$gte": 100}}}
 NOW = datetime(2024, 5, 6, tzinfo=timezone.utc)
 
 OURS = frozenset(
@@ -25,13 +26,14 @@ OURS = frozenset(
         *("_id", "id", "at", "name", "userId", "userIdentifier", "tags", "metadata", "session"),
         *("createdAt", "updatedAt", "deletedAt", "steps", "elements", "keys", "forId", "output"),
         *("deletedSteps", "pendingFeedback", "feedback", "value", "comment", "input", "favorite"),
+        *("bytes", "parts", "overflow", "text", "found", "value"),
     }
 )
 OPERATORS = frozenset(
     {
         *("$", "$set", "$unset", "$setOnInsert", "$push", "$pull", "$min", "$max", "$each"),
         *("$slice", "$exists", "$ne", "$in", "$lt", "$or", "$elemMatch", "$regex", "$options"),
-        "$match",
+        *("$match", "$inc", "$not", "$gte", "$and", "$size", "$expr"),
     }
 )
 
@@ -74,17 +76,17 @@ def test_no_user_value_stands_in_a_path(data: st.DataObject) -> None:
             removed_metadata=tuple(stored_fields(raw)),
             on_insert=owner,
         ),
-        pipelines.step_insert(thread_id, step, NOW, owner=owner),
-        pipelines.step_insert(thread_id, step, NOW, owner=owner, feedback=feedback),
+        pipelines.step_insert(thread_id, step, NOW, owner=owner, room=ROOM),
+        pipelines.step_insert(thread_id, step, NOW, owner=owner, room=ROOM, feedback=feedback),
         pipelines.step_overwrite(thread_id, step),
         pipelines.step_fill(thread_id, step_id, fields),
         pipelines.steps_delete(thread_id, [step_id, text], NOW),
         pipelines.feedback_put(thread_id, feedback),
         pipelines.feedback_put(None, feedback),
         pipelines.feedback_forget(thread_id, step_id),
-        pipelines.feedback_wait(thread_id, feedback, NOW, owner=owner),
-        pipelines.element_insert(thread_id, {**step, "forId": text}, NOW, owner=owner),
-        pipelines.element_insert(thread_id, step, NOW, owner=owner),
+        pipelines.feedback_wait(thread_id, feedback, NOW, owner=owner, room=ROOM),
+        pipelines.element_insert(thread_id, {**step, "forId": text}, NOW, owner=owner, room=ROOM),
+        pipelines.element_insert(thread_id, step, NOW, owner=owner, room=ROOM),
         pipelines.element_replace(thread_id, step),
     ]
 
@@ -105,15 +107,34 @@ def test_no_user_value_stands_in_an_expression(user: str, search: str, thread_id
         search=search,
         feedback=0,
     )
+    same = pipelines.thread_page_pipeline(
+        "u", limit=5, time_field="updatedAt", cursor=Cursor(NOW, "t"), search="s" * 9, feedback=0
+    )
     favorites = pipelines.favorites_pipeline(user)
 
+    # A filter takes values as they are; what is not one is the same for all.
+    if search:
+        assert outside_of_filters(page) == outside_of_filters(same)
+    assert outside_of_filters(favorites) == outside_of_filters(pipelines.favorites_pipeline("u"))
     for pipeline in (page, favorites):
-        (match, *rest) = pipeline
-        assert set(match) == {"$match"}  # a filter, which takes values as they are
-        assert set(parts_of_keys(match, ())) <= OURS | OPERATORS
-        same_for_all = pipelines.thread_page_pipeline("u", limit=5, time_field="updatedAt")[1:]
-        assert rest in (same_for_all, pipelines.favorites_pipeline("u")[1:])
+        for condition in filters(pipeline):
+            assert set(parts_of_keys(condition, ())) <= OURS | OPERATORS
         bson.encode({"p": pipeline})
+
+
+def filters(part: Any) -> Iterator[dict[str, Any]]:
+    """The filters of a pipeline, those of pipelines inside of it included."""
+    for key, item in part.items() if isinstance(part, dict) else enumerate(part):
+        if key == "$match":
+            yield item
+        elif isinstance(item, dict | list):
+            yield from filters(item)
+
+
+def outside_of_filters(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {k: k == "$match" or outside_of_filters(item) for k, item in part.items()}
+    return [outside_of_filters(item) for item in part] if isinstance(part, list) else part
 
 
 def test_the_rules_own_check_sees_a_user_value_in_a_path() -> None:
@@ -144,13 +165,23 @@ def test_thumbs_down_is_a_filter_like_thumbs_up(value: int) -> None:
 
 
 def test_both_branches_of_a_cursor_carry_every_condition() -> None:
-    branches = page(cursor=Cursor(NOW, "t"), feedback=0, search="x")[0]["$match"]["$or"]
+    after, before = (
+        list(filters(page(cursor=cursor, feedback=0, search="x")))
+        for cursor in (Cursor(NOW, "t"), None)
+    )
+    for branches, conditions in ((after[0]["$or"], before[0]), (after[1]["$or"], before[1])):
+        assert branches == [
+            {**conditions, "updatedAt": {"$lt": NOW}},
+            {**conditions, "updatedAt": NOW, "_id": {"$lt": "t"}},
+        ]
 
-    conditions = page(feedback=0, search="x")[0]["$match"]
-    assert branches == [
-        {**conditions, "updatedAt": {"$lt": NOW}},
-        {**conditions, "updatedAt": NOW, "_id": {"$lt": "t"}},
-    ]
+
+def test_long_threads_are_looked_at_apart() -> None:
+    short, long, *_ = filters(page(search="x"))
+    assert short["overflow"] is None
+    assert long == {"userId": "u", "overflow": True}
+    assert len(list(filters(page()))) == 1
+    assert len(list(filters(page(search="x", overflow=False)))) == 1
 
 
 def test_an_empty_search_is_none() -> None:
@@ -222,10 +253,10 @@ def test_writing_metadata_is_no_activity() -> None:
     "statement",
     [
         pipelines.thread_update("t", NOW, values={}, metadata={}),
-        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}),
+        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, room=ROOM),
         pipelines.steps_delete("t", ["s"], NOW),
-        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}),
-        pipelines.element_insert("t", {"id": "e"}, NOW, owner={}),
+        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}, room=ROOM),
+        pipelines.element_insert("t", {"id": "e"}, NOW, owner={}, room=ROOM),
     ],
 )
 def test_whatever_could_bring_a_deleted_thread_back_is_guarded(statement: Statement) -> None:
@@ -235,9 +266,9 @@ def test_whatever_could_bring_a_deleted_thread_back_is_guarded(statement: Statem
 @pytest.mark.parametrize(
     "statement",
     [
-        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}),
-        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}),
-        pipelines.element_insert("t", {"id": "e", "forId": "s"}, NOW, owner={}),
+        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, room=ROOM),
+        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}, room=ROOM),
+        pipelines.element_insert("t", {"id": "e", "forId": "s"}, NOW, owner={}, room=ROOM),
     ],
 )
 def test_whatever_could_bring_a_deleted_step_back_is_guarded(statement: Statement) -> None:
@@ -245,14 +276,18 @@ def test_whatever_could_bring_a_deleted_step_back_is_guarded(statement: Statemen
 
 
 def test_an_element_for_no_step_asks_for_none() -> None:
-    assert "deletedSteps.id" not in pipelines.element_insert("t", {"id": "e"}, NOW, owner={}).filter
+    assert (
+        "deletedSteps.id"
+        not in pipelines.element_insert("t", {"id": "e"}, NOW, owner={}, room=ROOM).filter
+    )
 
 
 def test_feedback_is_taken_along_only_as_it_was_seen() -> None:
     feedback = {"id": "f", "forId": "s", "value": 1, "updatedAt": NOW}
 
-    statement = pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, feedback=feedback)
+    statement = pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, room=ROOM, feedback=feedback)
 
     assert statement.filter["pendingFeedback"] == {"$elemMatch": feedback}
+    assert statement.filter.items() >= ROOM.items()
     assert statement.update["$push"] == {"steps": {"id": "s", "feedback": feedback}}
     assert statement.update["$pull"] == {"pendingFeedback": {"forId": "s"}}
