@@ -198,7 +198,7 @@ class ChatKitFeedback(Stored):
 
 
 class ChatKitItemDocument(Stored):
-    """One item of a ChatKit thread: a message, a widget, a client tool call …"""
+    """A message, a widget, a client tool call or another item of a ChatKit thread."""
 
     id: str
     type: str | None = None
@@ -240,7 +240,9 @@ class ChatKitThreadDocument(Stored):
     sequence: int | None = Field(
         default=None, description="When the last item arrived, in microseconds since 1970."
     )
-    items: list[ChatKitItemDocument] | None = Field(default=None, description="In order of arrival.")
+    items: list[ChatKitItemDocument] | None = Field(
+        default=None, description="In order of arrival."
+    )
     deletedItems: list[ChatKitDeletedItem] | None = None
     bytes: int | None = Field(
         default=None, description="About how large the items are; a bound, not a sum."

@@ -26,6 +26,7 @@ os.environ["CHAINLIT_APP_ROOT"] = _chainlit_folder.name
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import chainlit.server  # noqa: F401
+    import chatkit.agents  # noqa: F401
     import mongomock_motor  # noqa: F401
     import motor.motor_asyncio  # noqa: F401
 

@@ -25,7 +25,7 @@ LEVELS = (
     {"threads"},
     {"orphans"},
     {"chat", "elements", "erasure", "health", "retention", "statistics", "transfer"},
-    {"data_layer"},
+    {"chatkit", "data_layer"},
     {"__init__"},
     {"demo", "testing"},
     {"cli"},
@@ -45,6 +45,16 @@ IMPORT_CHAINLIT = {
     "testing.contract",
 }
 
+# Where ChatKit is loaded. It is an extra.
+IMPORT_CHATKIT = {
+    "chatkit.errors",
+    "chatkit.payloads",
+    "chatkit.store",
+    "chatkit.uploads",
+    "demo.chatkit_app",
+    "testing.chatkit_contract",
+}
+
 # What talks to MongoDB, or names the driver's errors and types. `cli` explains them to people.
 IMPORT_DRIVER = {
     "driver",
@@ -58,6 +68,8 @@ IMPORT_DRIVER = {
     "health",
     "orphans",
     "data_layer",
+    "chatkit.attachments",
+    "chatkit.threads",
     "files.bucket",
     "files.documents",
     "server.local",
@@ -155,6 +167,13 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 def test_chainlit_is_imported_only_where_it_is_met() -> None:
     assert {module for module in MODULES if "chainlit" in packages(module)} == IMPORT_CHAINLIT
+
+
+def test_chatkit_is_imported_only_where_it_is_met() -> None:
+    """``chatkit`` is the other package here, ``mongo_datalayer.chatkit`` this one's part."""
+    assert {module for module in MODULES if "chatkit" in packages(module)} == IMPORT_CHATKIT
+    for module in sorted(name for name in MODULES if part(name) == "chatkit"):
+        assert "chainlit" not in {name for other in loaded(module) for name in packages(other)}
 
 
 def test_the_driver_is_imported_only_where_mongodb_is_met() -> None:

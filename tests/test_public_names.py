@@ -24,6 +24,13 @@ PUBLIC = {
         "NotFoundError",
         "StorageError",
     ],
+    "mongo_datalayer.chatkit": [
+        "AlreadyExistsError",
+        "MissingError",
+        "MongoChatKitStore",
+        "chatkit_routes",
+        "mount_chatkit",
+    ],
     "mongo_datalayer.files": [
         "FileBucket",
         "FileLinks",
@@ -37,6 +44,7 @@ PUBLIC = {
 LIGHT = (
     "mongo_datalayer",
     "mongo_datalayer.files",
+    "mongo_datalayer.chatkit",
     "mongo_datalayer.cli",
     "mongo_datalayer.server",
     "mongo_datalayer.indexes",
