@@ -108,6 +108,11 @@ def parse_time(value: Any) -> datetime | None:
     """
     if not isinstance(value, str):
         return None
+    if _CHAINLIT_TIME(value):
+        try:
+            return datetime.fromisoformat(value[:-1] + "+00:00")
+        except ValueError:  # a day that there is not
+            return None
     text = value.strip()
     if text.endswith(("Z", "z")):
         text = text[:-1] + "+00:00"
@@ -325,7 +330,7 @@ def _read_header(stored: Mapping[str, Any]) -> Document:
         "name": read_name(stored),
         "userId": stored.get("userId"),
         "userIdentifier": stored.get("userIdentifier"),
-        "tags": plain(stored.get("tags")) or [],
+        "tags": plain(stored["tags"]) if stored.get("tags") else [],
         "metadata": read_fields(metadata) if isinstance(metadata, dict) else {},
     }
 

@@ -224,13 +224,16 @@ class MongoDataLayer(BaseDataLayer):
             )
         )
         page = stored[:first]
-        cursors = [Cursor(thread[self._time_field], thread["_id"]).encode() for thread in page]
+        start, end = (
+            (
+                Cursor(thread[self._time_field], thread["_id"]).encode()
+                for thread in (page[0], page[-1])
+            )
+            if page
+            else (None, None)
+        )
         return PaginatedResponse(
-            pageInfo=PageInfo(
-                hasNextPage=len(stored) > first,
-                startCursor=cursors[0] if cursors else None,
-                endCursor=cursors[-1] if cursors else None,
-            ),
+            pageInfo=PageInfo(hasNextPage=len(stored) > first, startCursor=start, endCursor=end),
             data=[
                 cast("ThreadDict", codec.read_list_entry(thread, self._time_field))
                 for thread in page

@@ -40,6 +40,8 @@ _LEAST_LIMIT = 1024
 _AT_ONCE = 4
 _FOLDER = "values"
 _ENCODED = 64 * 1024  # characters
+# What documents are found and ordered by stays in them.
+_FIXED = frozenset({"id", "parentId", "forId", "objectKey", "createdAt", "receivedAt", "updatedAt"})
 _OF_REFERENCE = frozenset({"gridfs", "bytes", "form", "start"})
 _MIMES = {"text": "text/plain", "json": "application/json"}
 
@@ -225,13 +227,11 @@ def value_files() -> Document:
 
 def _large(fields: Mapping[str, Any], at_least: int) -> list[str]:
     """Names of the fields that are too large: each by itself, or all of them together."""
-    # The length of a large text is enough: counting the bytes of 40 MB takes its time.
-    sizes = {
-        name: len(value) if isinstance(value, str) and len(value) >= at_least else size_of(value)
-        for name, value in fields.items()
-    }
     # A user's own map must not be taken for a reference.
     large = {name for name, value in fields.items() if is_reference(value)}
+    sizes = {name: _size(value, at_least) for name, value in fields.items() if name not in _FIXED}
+    if not large and sum(sizes.values()) < min(at_least, MOST_BYTES):
+        return []
     limit = at_least
     while True:
         large.update(name for name, size in sizes.items() if size >= limit)
@@ -239,6 +239,13 @@ def _large(fields: Mapping[str, Any], at_least: int) -> list[str]:
         if rest < MOST_BYTES or limit <= _LEAST_LIMIT:
             return sorted(large)
         limit //= 8
+
+
+def _size(value: Any, enough: int) -> int:
+    # The length of a large text is enough: counting the bytes of 40 MB takes its time.
+    if isinstance(value, str) and len(value) >= enough:
+        return len(value)
+    return size_of(value)
 
 
 def _json(value: Any) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 
 
 class Turns:
@@ -20,23 +19,12 @@ class Turns:
         self._tasks: set[asyncio.Task[object]] = set()
         self._idle: asyncio.Event | None = None
 
-    @asynccontextmanager
-    async def turn(self, key: Hashable) -> AsyncIterator[None]:
-        """Wait until everybody who joined the line of ``key`` before is done."""
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        self._standing[key] = self._standing.get(key, 0) + 1
-        task = asyncio.current_task()
-        # The event loop holds tasks weakly, and nobody else may hold the one that calls us.
-        new = task is not None and task not in self._tasks
-        if task is not None and new:
-            self._tasks.add(task)
-        try:
-            async with lock:
-                yield
-        finally:
-            if task is not None and new:
-                self._tasks.discard(task)
-            self._leave(key)
+    def turn(self, key: Hashable) -> _Turn:
+        """Wait until everybody who joined the line of ``key`` before is done.
+
+        Joined when the ``async with`` begins.
+        """
+        return _Turn(self, key)
 
     async def drained(self, seconds: float) -> bool:
         """Wait until nobody stands in any line; False when ``seconds`` were not enough."""
@@ -49,6 +37,25 @@ class Turns:
             return False
         return True
 
+    def _join(self, key: Hashable) -> asyncio.Lock:
+        self._standing[key] = self._standing.get(key, 0) + 1
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def _hold(self, task: asyncio.Task[object] | None) -> bool:
+        """Keep a task: the event loop holds it weakly, and nobody else may hold one that calls us.
+
+        Returns:
+            False when it is kept already.
+        """
+        if task is None or task in self._tasks:
+            return False
+        self._tasks.add(task)
+        return True
+
+    def _release(self, task: asyncio.Task[object] | None) -> None:
+        if task is not None:
+            self._tasks.discard(task)
+
     def _leave(self, key: Hashable) -> None:
         self._standing[key] -= 1
         if not self._standing[key]:
@@ -56,3 +63,32 @@ class Turns:
         if not self._standing and self._idle is not None:
             self._idle.set()
             self._idle = None
+
+
+class _Turn:
+    """One caller's place in a line."""
+
+    __slots__ = ("_key", "_lock", "_new", "_task", "_turns")
+
+    def __init__(self, turns: Turns, key: Hashable) -> None:
+        self._turns = turns
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        self._lock = self._turns._join(self._key)
+        self._task = asyncio.current_task()
+        self._new = self._turns._hold(self._task)
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._new:
+            self._turns._release(self._task)
+        self._turns._leave(self._key)

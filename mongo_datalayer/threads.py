@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -81,6 +81,8 @@ class Threads:
         self._threads = open_collection(database, THREADS)
         parts = open_collection(database, OVERFLOW)
         self._joins = not is_mongomock(database)
+        # Else the server weighs the other indexes that the guards could use, for each new shape.
+        self._by_id: dict[str, Any] = {"hint": "_id_"} if self._joins else {}
         if not self._joins:
             bounds = UNBOUNDED
         self._overflow = Overflow(self._threads, parts, ("steps", "elements"), bounds=bounds)
@@ -411,8 +413,9 @@ class Threads:
         statement = pipelines.step_overwrite(write.thread_id, write.taken, write.known)
         if self._is_short(write.thread_id, statement):
             return await self._matched(statement)
+        shown = {"steps": {"$elemMatch": {"id": write.step["id"]}}}
         before = await self._threads.find_one_and_update(
-            *statement, projection={"steps": {"$elemMatch": {"id": write.step["id"]}}}
+            *statement, projection=shown, **self._by_id
         )
         if before is None:
             return False
@@ -476,13 +479,15 @@ class Threads:
         return None if known is None else known.parts
 
     def _is_short(self, thread_id: str, statement: Statement) -> bool:
-        """Whether neither the thread, as it was seen last, nor the update has large values."""
+        """Whether neither the thread, as it was seen last, nor the update has large values.
+
+        Then what the update replaces need not be looked at.
+        """
         known = self._known.get(thread_id)
-        return (
-            known is not None
-            and not known.long
-            and "overflow" not in statement.update.get("$set", ())
-        )
+        if known is not None and "overflow" in statement.update.get("$set", ()):
+            self._known.put(thread_id, replace(known, long=True))
+            return False
+        return known is not None and not known.long
 
     def _learn(self, thread_id: str, head: Mapping[str, Any]) -> None:
         self._known.put(thread_id, _Known(tuple(head.get("parts") or ()), "overflow" in head))
@@ -667,12 +672,20 @@ class Threads:
 
     async def get_element(self, thread_id: str, element_id: str) -> Document | None:
         """One stored element. One command, two where the head does not hold it."""
-        element, parts = await self._element_of_head(thread_id, element_id)
-        if element is None and parts:
-            element = await self._overflow.find(parts, "elements", element_id)
-        if element is not None:
-            await self._values.put_back([element])
-        return element
+        element = {"elements": {"$elemMatch": {"id": element_id}}}
+        head = await self._threads.find_one(
+            {"_id": thread_id}, {**element, "parts": 1, "deletedSteps.id": 1}
+        )
+        if head is None:
+            return None
+        found: Document | None = next(iter(head.get("elements") or ()), None)
+        if found is None and head.get("parts"):
+            found = await self._overflow.find(head["parts"], "elements", element_id)
+        deleted = {step["id"] for step in head.get("deletedSteps") or ()}
+        if found is None or found.get("forId") in deleted:
+            return None
+        await self._values.put_back([found])
+        return found
 
     async def delete_element(self, thread_id: str | None, element_id: str) -> Document | None:
         """Remove an element. One command, more where the head does not hold it.
@@ -694,16 +707,6 @@ class Threads:
         removed: Document = before["elements"][0]
         await self._values.discard(removed)
         return removed
-
-    async def _element_of_head(
-        self, thread_id: str, element_id: str
-    ) -> tuple[Document | None, Sequence[str]]:
-        """The element, if the head holds it, and the thread's parts."""
-        stored = await self._threads.find_one(
-            {"_id": thread_id}, {"elements": {"$elemMatch": {"id": element_id}}, "parts": 1}
-        )
-        stored = stored or {}
-        return next(iter(stored.get("elements") or ()), None), stored.get("parts") or ()
 
     async def _listed(self, thread_id: str) -> Sequence[str]:
         """The parts that a thread has now."""
@@ -844,7 +847,9 @@ class Threads:
             return None
         deleted = {step["id"] for step in whole.get("deletedSteps") or ()}
         if deleted:  # a deletion that was killed may have left them in a part
-            whole["steps"] = [s for s in whole.get("steps") or () if s["id"] not in deleted]
+            steps, elements = whole.get("steps") or (), whole.get("elements") or ()
+            whole["steps"] = [step for step in steps if step["id"] not in deleted]
+            whole["elements"] = [each for each in elements if each.get("forId") not in deleted]
         if fields is None:
             await self._values.put_back(_maps([whole]))
         return whole
@@ -897,7 +902,7 @@ class Threads:
     async def _upserted(self, statement: Statement) -> bool:
         """Run an upsert; False when its guard said no."""
         try:
-            await self._threads.update_one(*statement, upsert=True)
+            await self._threads.update_one(*statement, upsert=True, **self._by_id)
         except DuplicateKeyError:
             return False
         except WriteError as exc:
@@ -917,7 +922,7 @@ class Threads:
     async def _matched(self, statement: Statement) -> bool:
         """Run an update; False when its filter found nothing."""
         try:
-            result = await self._threads.update_one(*statement)
+            result = await self._threads.update_one(*statement, **self._by_id)
         except WriteError as exc:
             await self._shrink(statement.filter["_id"], exc)
             return False
