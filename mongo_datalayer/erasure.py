@@ -1,21 +1,24 @@
 """Erases a person: threads with everything in them, files, and the user's document last.
 
-Each thread's files go before the thread, and the user's document goes last: so whatever is still
-there can be found by the person's id or identifier, and an erasure that was interrupted is
-completed by another one.
+Each thread's files and its overflow go before its head, and the user's document goes last: so
+whatever is still there can be found by the person's id or identifier, and an erasure that was
+interrupted is completed by another one. So heads are read here, and never whole threads: of those
+that an interrupted erasure left, parts are missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from pymongo.errors import OperationFailure
 
-from mongo_datalayer.documents import THREADS, Document
+from mongo_datalayer.documents import OVERFLOW, THREADS, Document
 from mongo_datalayer.driver import Database, open_collection
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
+from mongo_datalayer.indexes import BUCKET
+from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import owned_by
 from mongo_datalayer.threads import Threads
 from mongo_datalayer.users import Users
@@ -40,7 +43,13 @@ BATCH = 1000
 _CHUNKS = ".chunks"
 _SYSTEM = "system."
 _UNAUTHORIZED = 13
-_COUNTED = ("steps.id", "steps.feedback.id", "pendingFeedback.id", "elements.objectKey")
+_COUNTED = (
+    "steps.id",
+    "steps.feedback.id",
+    "pendingFeedback.id",
+    "elements.id",
+    "elements.objectKey",
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,20 @@ class Person:
 
 @dataclass
 class Belongings:
-    """How much there is of a person; ``size`` is the bytes of the files."""
+    """How much there is of a person.
+
+    Attributes:
+        users: 1 when there is a user's document.
+        threads: Threads.
+        steps: Their steps.
+        feedback: Feedback, also what waits for its step.
+        elements: Their elements.
+        files: Files of elements.
+        size: Their bytes.
+        large_values: Texts and other values that are too large for a document.
+        large_value_bytes: Their bytes.
+        overflow: Documents with older steps of long threads, or with pieces of large texts.
+    """
 
     users: int = 0
     threads: int = 0
@@ -72,6 +94,9 @@ class Belongings:
     elements: int = 0
     files: int = 0
     size: int = 0
+    large_values: int = 0
+    large_value_bytes: int = 0
+    overflow: int = 0
 
 
 @dataclass
@@ -80,12 +105,14 @@ class Erased:
 
     Attributes:
         thread_ids: The threads.
-        file_ids: The files, by revision.
+        file_ids: The files of elements, by revision.
+        value_ids: The files of large values, by revision.
         users: 1 when the user's document was removed.
     """
 
     thread_ids: list[str] = field(default_factory=list)
     file_ids: list[str] = field(default_factory=list)
+    value_ids: list[str] = field(default_factory=list)
     users: int = 0
 
 
@@ -106,6 +133,11 @@ class Remains:
         if count:
             self.documents[place] = self.documents.get(place, 0) + count
 
+    def at_least(self, place: str, count: int) -> None:
+        """The same, where what was found before may be among it."""
+        if count:
+            self.documents[place] = max(self.documents.get(place, 0), count)
+
 
 class Erasure:
     """Everything of one person in a database.
@@ -119,6 +151,7 @@ class Erasure:
     def __init__(self, database: Database, bucket: FileBucket, identifier: str) -> None:
         self._database = database
         self._bucket = bucket
+        self._values = FileBucket(database, BUCKET)
         self._threads = Threads(database)
         self._users = Users(database)
         self._identifier = identifier
@@ -131,16 +164,18 @@ class Erasure:
     async def count(self, person: Person) -> Belongings:
         """How much there is of the person; changes nothing. Reads all threads once."""
         found = Belongings(users=int(person.user_id is not None))
-        async for thread in self._threads.scan(person.threads, _COUNTED):
-            steps = thread.get("steps") or ()
+        async for thread in self._stored_threads(person):
             found.threads += 1
-            found.steps += len(steps)
-            found.feedback += sum("feedback" in step for step in steps)
-            found.feedback += len(thread.get("pendingFeedback") or ())
-            found.elements += len(thread.get("elements") or ())
-            for file in await self._files(thread):
+            found.steps += len(thread.steps)
+            found.feedback += thread.feedback
+            found.elements += len(thread.elements)
+            found.overflow += thread.overflow
+            for file in await self._files(thread.id, thread.object_keys):
                 found.files += 1
                 found.size += file.size
+            for file in await self._large_values(thread.id):
+                found.large_values += 1
+                found.large_value_bytes += file.size
         return found
 
     async def keys_elsewhere(self, person: Person) -> AsyncIterator[str]:
@@ -148,9 +183,10 @@ class Erasure:
 
         These files are in another file store, or were removed before.
         """
-        async for thread in self._threads.scan(person.threads, _COUNTED):
-            here = {file.object_key for file in await self._files(thread)}
-            for key in _object_keys(thread):
+        async for thread in self._stored_threads(person):
+            files = await self._files(thread.id, thread.object_keys)
+            here = {file.object_key for file in files}
+            for key in thread.object_keys:
                 if key not in here:
                     yield key
 
@@ -160,14 +196,12 @@ class Erasure:
         May be interrupted at any moment and repeated: what is left is found again.
         """
         erased = Erased()
-        async for thread in self._threads.scan(person.threads, _COUNTED):
-            erased.file_ids += await self._erase_files(thread)
-            erased.thread_ids.append(thread["_id"])
-            late = await self._threads.delete(thread["_id"])
-            # What was uploaded between the two.
-            erased.file_ids += await self._erase_files(
-                {"_id": thread["_id"], "elements": [{"objectKey": key} for key in late]}
-            )
+        async for thread in self._stored_threads(person):
+            await self._erase_beside(thread.id, thread.object_keys, erased)
+            erased.thread_ids.append(thread.id)
+            late = await self._threads.delete(thread.id)
+            # What was written between the two.
+            await self._erase_beside(thread.id, late, erased)
             on_thread()
         if person.user_id is not None:
             erased.users = int(await self._users.delete(person.user_id))
@@ -177,7 +211,8 @@ class Erasure:
         """What can still be found of the person.
 
         Every collection of the database is searched for the person's id and identifier in
-        :data:`OWNER_FIELDS`; threads and files besides for the ids of what was erased. Views are
+        :data:`OWNER_FIELDS`; threads, their overflow and files besides for the ids of what was
+        erased. Views are
         not searched: they hold nothing but what is in the collections.
         """
         left = Remains()
@@ -193,11 +228,17 @@ class Erasure:
                 left.unread.append(name)
         for start in range(0, len(erased.thread_ids), BATCH):
             ids = {"_id": {"$in": erased.thread_ids[start : start + BATCH]}}
-            async for _ in self._threads.scan(ids, ()):
+            async for _ in self._threads.scan_heads(ids, ()):
                 left.add(THREADS, 1)
-        async for _ in self._bucket.list_belonging(erased.thread_ids):
-            left.add("the list of files", 1)
-        left.add("the content of files", await self._bucket.count_chunks(erased.file_ids))
+            async for _ in self._threads.scan_overflow(ids["_id"]["$in"], ()):
+                left.add(OVERFLOW, 1)
+        for bucket, file_ids in (
+            (self._bucket, erased.file_ids),
+            (self._values, erased.value_ids),
+        ):
+            found = {file.file_id async for file in bucket.list_belonging(erased.thread_ids)}
+            left.at_least("the list of files", len(found))
+            left.at_least("the content of files", await bucket.count_chunks(file_ids))
         return left
 
     async def _count_mentions(self, collection: str, person: Person) -> int:
@@ -205,23 +246,67 @@ class Erasure:
         anyones = {"$or": [{name: {"$in": wanted}} for name in OWNER_FIELDS]}
         return await open_collection(self._database, collection).count_documents(anyones)
 
-    async def _files(self, thread: Document) -> list[StoredFile]:
-        """The stored files of a thread.
+    async def _stored_threads(self, person: Person) -> AsyncIterator[_StoredThread]:
+        async for head in self._threads.scan_heads(person.threads, _COUNTED):
+            thread = _StoredThread(head["_id"])
+            thread.add(head)
+            async for stored in self._threads.scan_overflow([thread.id], _COUNTED):
+                thread.overflow += 1
+                thread.add(stored)
+            yield thread
+
+    async def _files(self, thread_id: str, object_keys: Iterable[str]) -> list[StoredFile]:
+        """The stored files of a thread's elements.
 
         An element may point to a file of another thread, which is then not this person's.
         """
-        found = self._bucket.list_belonging([thread["_id"]], _object_keys(thread))
+        found = self._bucket.list_belonging([thread_id], object_keys)
         files = {
-            file.file_id: file async for file in found if file.thread_id in (None, thread["_id"])
+            file.file_id: file
+            async for file in found
+            if file.thread_id in (None, thread_id) and not holds_value(file)
         }
         return list(files.values())
 
-    async def _erase_files(self, thread: Document) -> list[str]:
-        ids = [file.file_id for file in await self._files(thread)]
-        await self._bucket.erase(ids)
-        return ids
+    async def _large_values(self, thread_id: str) -> list[StoredFile]:
+        found = self._values.list_belonging([thread_id])
+        return [file async for file in found if holds_value(file)]
+
+    async def _erase_beside(
+        self, thread_id: str, object_keys: Iterable[str], erased: Erased
+    ) -> None:
+        """Erase what belongs to a thread besides its head; the keys of its elements' files."""
+        file_ids = [file.file_id for file in await self._files(thread_id, object_keys)]
+        await self._bucket.erase(file_ids)
+        erased.file_ids += file_ids
+        value_ids = [file.file_id for file in await self._large_values(thread_id)]
+        await self._values.erase(value_ids)
+        erased.value_ids += value_ids
+        await self._threads.delete_overflow([thread_id])
 
 
-def _object_keys(thread: Document) -> list[str]:
-    elements = thread.get("elements") or ()
-    return [element["objectKey"] for element in elements if element.get("objectKey")]
+@dataclass
+class _StoredThread:
+    """What a thread's head and its overflow hold; an item that is in two of them counts once."""
+
+    id: str
+    steps: set[str] = field(default_factory=set)
+    rated: set[str] = field(default_factory=set)
+    waiting: int = 0
+    elements: set[str] = field(default_factory=set)
+    object_keys: set[str] = field(default_factory=set)
+    overflow: int = 0
+
+    @property
+    def feedback(self) -> int:
+        return len(self.rated) + self.waiting
+
+    def add(self, stored: Document) -> None:
+        """Count in what is in a head, or in a document of overflow."""
+        steps = stored.get("steps") or ()
+        self.steps.update(step["id"] for step in steps)
+        self.rated.update(step["id"] for step in steps if "feedback" in step)
+        self.waiting += len(stored.get("pendingFeedback") or ())
+        elements = stored.get("elements") or ()
+        self.elements.update(element["id"] for element in elements)
+        self.object_keys.update(e["objectKey"] for e in elements if e.get("objectKey"))

@@ -16,20 +16,21 @@ from typing import Any, Literal, TypeAlias
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from mongo_datalayer.documents import THREADS, Document
+from mongo_datalayer.documents import OVERFLOW, THREADS, Document
 from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.files.documents import StoredFile, ours
-from mongo_datalayer.indexes import IndexReport, check_indexes
-from mongo_datalayer.roles import allows, app_role, missing_actions
+from mongo_datalayer.indexes import BUCKET, IndexReport, check_indexes
+from mongo_datalayer.orphans import LEAST_AGE, unlisted_parts_pipeline
+from mongo_datalayer.roles import Role, allows, app_role, missing_actions
 from mongo_datalayer.schema import Validator, check_validators
 
 SECONDS = 4.5
 """How long all checks may take together."""
 
-SCAN_SECONDS = 1.5
-"""How long every thread may be looked at for its size; after that a sample must do."""
+SCAN_SECONDS = 1.0
+"""How long all documents may be looked at, for each of two checks; then a sample must do."""
 
-SAMPLED_THREADS = 1000
+SAMPLED = 1000
 DOCUMENT_BYTES = 16 * 1024 * 1024
 WORRYING_SHARE = 0.5
 FULL_SHARE = 0.85
@@ -40,7 +41,7 @@ HARMFUL_SKEW = timedelta(seconds=60)
 SUPPORTED_CHAINLIT = ((2, 12), (3,))
 """The lowest Chainlit that is supported, and the lowest that is not any more."""
 
-LEAST_SERVER = (4, 4)  # the first that knows $bsonSize
+LEAST_SERVER = (5, 0)  # the first whose $lookup takes a field and a pipeline, as a search does
 MAINTAINED_SERVER = (7, 0)  # MongoDB ended its fixes for 6.0 in July 2025
 
 State: TypeAlias = Literal["ok", "warning", "problem"]
@@ -66,11 +67,15 @@ class Verdict:
     advice: str = ""
 
 
-Check: TypeAlias = Callable[[Database], Awaitable[Verdict]]
+Check: TypeAlias = Callable[[Database, str], Awaitable[Verdict]]
 
 
-async def examine(database: Database) -> list[Verdict]:
+async def examine(database: Database, *, bucket: str = BUCKET) -> list[Verdict]:
     """Every check's verdict, in under 5 seconds: what takes longer is said not to be known.
+
+    Args:
+        database: The database.
+        bucket: The GridFS bucket of the files.
 
     Raises:
         PyMongoError: the server stopped answering.
@@ -79,7 +84,7 @@ async def examine(database: Database) -> list[Verdict]:
     with pymongo.timeout(SECONDS):
         for name, check in _CHECKS.items():
             try:
-                verdicts.append(await check(database))
+                verdicts.append(await check(database, bucket))
             except PyMongoError as exc:
                 verdicts.append(_not_known(name, exc))
     return verdicts
@@ -97,7 +102,7 @@ def _not_known(name: str, exc: PyMongoError) -> Verdict:
 # The server -----------------------------------------------------------------------------------
 
 
-async def _connection(database: Database) -> Verdict:
+async def _connection(database: Database, _: str) -> Verdict:
     began = time.monotonic()
     await database.client.admin.command("ping")
     return judge_connection(time.monotonic() - began)
@@ -113,7 +118,7 @@ def judge_connection(seconds: float) -> Verdict:
     return Verdict("connection", "ok", finding)
 
 
-async def _version(database: Database) -> Verdict:
+async def _version(database: Database, _: str) -> Verdict:
     build = await database.client.admin.command("buildInfo")
     return judge_version(build["version"])
 
@@ -135,7 +140,7 @@ def judge_version(version: str) -> Verdict:
     return Verdict("server version", "ok", finding)
 
 
-async def _topology(database: Database) -> Verdict:
+async def _topology(database: Database, _: str) -> Verdict:
     return judge_topology(await database.client.admin.command("hello"))
 
 
@@ -161,7 +166,7 @@ def judge_topology(hello: Mapping[str, Any]) -> Verdict:
     return Verdict("topology", "ok", f"the replica set {name} with {members} members")
 
 
-async def _write_concern(database: Database) -> Verdict:
+async def _write_concern(database: Database, _: str) -> Verdict:
     default: Mapping[str, Any] | None
     try:
         default = await database.client.admin.command("getDefaultRWConcern")
@@ -196,7 +201,7 @@ def judge_write_concern(ours: Mapping[str, Any], default: Mapping[str, Any] | No
     return Verdict("write concern", "ok", finding)
 
 
-async def _clock(database: Database) -> Verdict:
+async def _clock(database: Database, _: str) -> Verdict:
     before = datetime.now(timezone.utc)
     hello = await database.client.admin.command("hello")
     after = datetime.now(timezone.utc)
@@ -222,7 +227,7 @@ def judge_clock(ahead: timedelta) -> Verdict:
 # Access ---------------------------------------------------------------------------------------
 
 
-async def _access(database: Database) -> Verdict:
+async def _access(database: Database, bucket: str) -> Verdict:
     status = await database.client.admin.command("connectionStatus", showPrivileges=True)
     try:
         await database.list_collection_names()
@@ -233,17 +238,18 @@ async def _access(database: Database) -> Verdict:
     else:
         listable = True
     hosts = [host for host, _ in database.client.nodes]
-    return judge_access(status["authInfo"], database.name, hosts=hosts, open_to_all=listable)
+    needed = app_role(database.name, bucket)
+    return judge_access(status["authInfo"], needed, hosts=hosts, open_to_all=listable)
 
 
 def judge_access(
-    info: Mapping[str, Any], database: str, *, hosts: Iterable[str], open_to_all: bool
+    info: Mapping[str, Any], needed: Role, *, hosts: Iterable[str], open_to_all: bool
 ) -> Verdict:
     """Who we are, and whether the login may do what is needed, and not much more.
 
     Args:
         info: ``authInfo`` of ``connectionStatus``.
-        database: Name of the database.
+        needed: The role that is needed.
         hosts: Where the server is.
         open_to_all: Whether the database can be read with this login, or without one.
     """
@@ -252,7 +258,7 @@ def judge_access(
         return _without_login(hosts, open_to_all=open_to_all)
     login = f"logged in as {', '.join(users)}"
     granted: Sequence[Mapping[str, Any]] = info["authenticatedUserPrivileges"]
-    missing = missing_actions(app_role(database), granted)
+    missing = missing_actions(needed, granted)
     if missing:
         lacks = "; ".join(
             f"{', '.join(actions)} on {collection or 'the database'}"
@@ -264,7 +270,7 @@ def judge_access(
             f"{login}, which may not: {lacks}",
             "Grant what `mongo-datalayer role` prints.",
         )
-    if allows(granted, database, "", "dropDatabase"):
+    if allows(granted, needed.database, "", "dropDatabase"):
         return Verdict(
             "access",
             "warning",
@@ -291,8 +297,8 @@ def _without_login(hosts: Iterable[str], *, open_to_all: bool) -> Verdict:
 # What is stored -------------------------------------------------------------------------------
 
 
-async def _indexes(database: Database) -> Verdict:
-    return judge_indexes(await check_indexes(database))
+async def _indexes(database: Database, bucket: str) -> Verdict:
+    return judge_indexes(await check_indexes(database, bucket=bucket))
 
 
 def judge_indexes(report: IndexReport) -> Verdict:
@@ -307,7 +313,7 @@ def judge_indexes(report: IndexReport) -> Verdict:
     return Verdict("indexes", "problem", finding, "Run `mongo-datalayer indexes apply`.")
 
 
-async def _validators(database: Database) -> Verdict:
+async def _validators(database: Database, _: str) -> Verdict:
     return judge_validators(await check_validators(database))
 
 
@@ -332,15 +338,15 @@ def judge_validators(validators: Iterable[Validator]) -> Verdict:
     )
 
 
-async def _files(database: Database) -> Verdict:
+async def _files(database: Database, bucket: str) -> Verdict:
     """The newest file stands for all: whether each is whole only reading all would tell."""
-    newest = await open_collection(database, "fs.files").find_one(ours(), sort=[("_id", -1)])
+    newest = await open_collection(database, f"{bucket}.files").find_one(ours(), sort=[("_id", -1)])
     if newest is None:
         return Verdict("file store", "ok", "no files")
     stored = StoredFile.from_document(newest)
-    chunks = open_collection(database, "fs.chunks")
+    chunks = open_collection(database, f"{bucket}.chunks")
     found = await chunks.count_documents({"files_id": stored.file_id})
-    count = await open_collection(database, "fs.files").estimated_document_count()
+    count = await open_collection(database, f"{bucket}.files").estimated_document_count()
     return judge_files(count, stored, found)
 
 
@@ -357,49 +363,90 @@ def judge_files(count: int, newest: StoredFile, chunks: int) -> Verdict:
     return Verdict("file store", "ok", f"about {count} file(s); the newest is whole")
 
 
-async def _thread_sizes(database: Database) -> Verdict:
-    threads = open_collection(database, THREADS)
-    try:
-        with pymongo.timeout(SCAN_SECONDS):
-            return judge_sizes(await aggregate(threads, _largest_pipeline()), sampled=None)
-    except PyMongoError as exc:
-        if not exc.timeout:
-            raise
-    sample = [{"$sample": {"size": SAMPLED_THREADS}}, *_largest_pipeline()]
-    return judge_sizes(await aggregate(threads, sample), sampled=SAMPLED_THREADS)
+async def _document_sizes(database: Database, _: str) -> Verdict:
+    largest, sampled = await _looked_at(database, THREADS, _largest_pipeline)
+    return judge_sizes(largest, sampled=sampled)
 
 
-def _largest_pipeline() -> list[Document]:
+def _largest_pipeline(sample: list[Document]) -> list[Document]:
+    """The largest documents of both collections, largest first."""
+    order: list[Document] = [{"$sort": {"bytes": -1, "thread": 1}}, {"$limit": 3}]
+    size = {"bytes": {"$bsonSize": "$$ROOT"}}
+    of_parts = [*sample, {"$project": {**size, "thread": 1}}, *order]
     return [
-        {"$project": {"bytes": {"$bsonSize": "$$ROOT"}}},
-        {"$sort": {"bytes": -1, "_id": 1}},
-        {"$limit": 3},
+        *sample,
+        {"$project": {**size, "thread": "$_id"}},
+        *order,
+        {"$unionWith": {"coll": OVERFLOW, "pipeline": of_parts}},
+        *order,
     ]
 
 
+async def _looked_at(
+    database: Database, collection: str, pipeline: Callable[[list[Document]], list[Document]]
+) -> tuple[list[Document], int | None]:
+    """What an aggregation of all documents finds, or of a sample where all take too long."""
+    documents = open_collection(database, collection)
+    try:
+        with pymongo.timeout(SCAN_SECONDS):
+            return await aggregate(documents, pipeline([])), None
+    except PyMongoError as exc:
+        if not exc.timeout:
+            raise
+    return await aggregate(documents, pipeline([{"$sample": {"size": SAMPLED}}])), SAMPLED
+
+
 def judge_sizes(largest: Sequence[Mapping[str, Any]], *, sampled: int | None) -> Verdict:
-    """The largest threads against what MongoDB stores in one document.
+    """The largest documents against what MongoDB stores in one.
+
+    Steps, elements and large values never bring a document there: they move to others before.
 
     Args:
-        largest: ``_id`` and ``bytes`` of the largest threads, largest first.
-        sampled: How many were looked at; None for all.
+        largest: ``thread`` and ``bytes`` of the largest heads and parts, largest first.
+        sampled: How many of each were looked at; None for all.
     """
-    among = "" if sampled is None else f" of {sampled} taken at random (all would take too long)"
+    among = _among(sampled)
     if not largest:
-        return Verdict("thread sizes", "ok", f"no threads{among}")
-    near = [thread for thread in largest if thread["bytes"] >= WORRYING_SHARE * DOCUMENT_BYTES]
+        return Verdict("document sizes", "ok", f"no threads{among}")
+    near = [found for found in largest if found["bytes"] >= WORRYING_SHARE * DOCUMENT_BYTES]
     if not near:
-        return Verdict(
-            "thread sizes", "ok", f"the largest{among} has {_megabytes(largest[0]['bytes'])} of 16"
-        )
+        size = _megabytes(largest[0]["bytes"])
+        return Verdict("document sizes", "ok", f"the largest{among} has {size} of 16")
     full = near[0]["bytes"] >= FULL_SHARE * DOCUMENT_BYTES
-    names = ", ".join(f"{thread['_id']} ({_megabytes(thread['bytes'])})" for thread in near)
+    names = ", ".join(f"{found['thread']} ({_megabytes(found['bytes'])})" for found in near)
     return Verdict(
-        "thread sizes",
+        "document sizes",
         "problem" if full else "warning",
         f"near the 16 MB a document may have{among}: {names}",
-        "Let the people in these threads begin new ones: writes that would go beyond fail.",
+        "Look what is large in these threads: metadata, or what another program wrote. Writes that "
+        "would go beyond fail.",
     )
+
+
+async def _leftover_parts(database: Database, _: str) -> Verdict:
+    before = datetime.now(timezone.utc) - LEAST_AGE
+
+    def pipeline(sample: list[Document]) -> list[Document]:
+        return [*sample, *unlisted_parts_pipeline(before), {"$count": "parts"}]
+
+    found, sampled = await _looked_at(database, OVERFLOW, pipeline)
+    return judge_leftovers(found[0]["parts"] if found else 0, sampled=sampled)
+
+
+def judge_leftovers(count: int, *, sampled: int | None) -> Verdict:
+    """Parts that no thread lists: a process was killed while it moved older steps to one."""
+    if not count:
+        return Verdict("leftover parts", "ok", f"none{_among(sampled)}")
+    return Verdict(
+        "leftover parts",
+        "warning",
+        f"{count}{_among(sampled)} that no thread lists: nobody reads them",
+        "Run `mongo-datalayer files gc --delete`.",
+    )
+
+
+def _among(sampled: int | None) -> str:
+    return "" if sampled is None else f" of {sampled} taken at random (all would take too long)"
 
 
 def _megabytes(size: int) -> str:
@@ -409,7 +456,7 @@ def _megabytes(size: int) -> str:
 # This machine ---------------------------------------------------------------------------------
 
 
-async def _chainlit(_: Database) -> Verdict:
+async def _chainlit(_database: Database, _bucket: str) -> Verdict:
     try:
         version = metadata.version("chainlit")
     except metadata.PackageNotFoundError:
@@ -448,5 +495,6 @@ _CHECKS: Mapping[str, Check] = {
     "file store": _files,
     "clock": _clock,
     "Chainlit": _chainlit,
-    "thread sizes": _thread_sizes,
+    "document sizes": _document_sizes,
+    "leftover parts": _leftover_parts,
 }

@@ -283,7 +283,8 @@ def _same_parts(parts: Sequence[str] | int) -> Document:
         return {"parts": {"$size": parts} if parts else {"$exists": False}}
     if not parts:
         return {"parts": {"$exists": False}}
-    return {"parts": {"$size": len(parts)}, f"parts.{len(parts) - 1}": parts[-1]}
+    # Not as an equality: an upsert would store it, as a map, in the thread that it makes.
+    return {"parts": {"$size": len(parts)}, f"parts.{len(parts) - 1}": {"$not": {"$ne": parts[-1]}}}
 
 
 def _newest(items: Sequence[tuple[Any, int]], at_most: int) -> int:

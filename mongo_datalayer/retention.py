@@ -1,21 +1,29 @@
 """Removes threads that nobody has touched for long, with their files.
 
 A thread is replaced by a tombstone in one guarded command: a thread that is touched in between
-stays. Its files go after it; those that an interrupted run left are found through the tombstones.
+stays. Its overflow and its files go after it; what an interrupted run left of them is found through
+the tombstones.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from mongo_datalayer.documents import Document
 from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.files.documents import StoredFile
+from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import untouched_since
 from mongo_datalayer.threads import Threads
 
 BATCH = 100
+
+_KEYS = ("elements.objectKey",)
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -42,37 +50,60 @@ class Rule:
 
 @dataclass
 class Pruned:
-    """How much was removed, or would be; ``size`` is the bytes of the files."""
+    """How much was removed, or would be.
+
+    Attributes:
+        threads: Threads.
+        files: Files of elements.
+        size: Their bytes.
+        large_values: Texts and other values that are too large for a document.
+        large_value_bytes: Their bytes.
+        overflow: Documents with older steps of long threads, or with pieces of large texts.
+    """
 
     threads: int = 0
     files: int = 0
     size: int = 0
+    large_values: int = 0
+    large_value_bytes: int = 0
+    overflow: int = 0
 
 
-async def count_prunable(threads: Threads, bucket: FileBucket, rule: Rule) -> Pruned:
+async def count_prunable(
+    threads: Threads, bucket: FileBucket, values: FileBucket, rule: Rule
+) -> Pruned:
     """How much :func:`prune` would remove; changes nothing."""
     found = Pruned()
-    async for batch in _batches(threads.scan(rule.condition, ("elements.objectKey",))):
-        found.threads += len(batch)
-        keys = {
-            element["objectKey"]
-            for thread in batch
-            for element in thread.get("elements") or ()
-            if element.get("objectKey")
-        }
-        await _add_files(found, bucket, [thread["_id"] for thread in batch], keys)
+    async for batch in _batches(threads.scan_heads(rule.condition, _KEYS)):
+        ids = [thread["_id"] for thread in batch]
+        beside = await _look_beside(threads, values, ids)
+        found.threads += len(ids)
+        beside.add_to(found, ids)
+        await _add_files(found, bucket, ids, beside.object_keys | _object_keys(batch))
     return found
 
 
 async def prune(
-    threads: Threads, bucket: FileBucket, rule: Rule, on_threads: Callable[[int], object]
+    threads: Threads,
+    bucket: FileBucket,
+    values: FileBucket,
+    rule: Rule,
+    on_threads: Callable[[int], object],
 ) -> Pruned:
     """Remove the threads that fit ``rule``; ``on_threads`` is told how many, batch by batch.
 
     May be interrupted at any moment and repeated.
+
+    Args:
+        threads: The threads.
+        bucket: Where the files are.
+        values: Where the large values are.
+        rule: Which threads.
+        on_threads: Called after each batch.
     """
     removed = Pruned()
-    async for batch in _batches(threads.scan(rule.condition, ())):
+    async for batch in _batches(threads.scan_heads(rule.condition, ())):
+        beside = await _look_beside(threads, values, [thread["_id"] for thread in batch])
         gone: list[str] = []
         keys: set[str] = set()
         for thread in batch:
@@ -80,26 +111,66 @@ async def prune(
             if object_keys is not None:
                 gone.append(thread["_id"])
                 keys.update(object_keys)
+        await _erase_beside(threads, values, beside, gone)
+        beside.add_to(removed, gone)
         await bucket.erase(await _add_files(removed, bucket, gone, keys))
         removed.threads += len(gone)
         on_threads(len(gone))
-    await _erase_left_over(threads, bucket, removed)
+    await _erase_left_over(threads, bucket, values, removed)
     return removed
 
 
-async def _erase_left_over(threads: Threads, bucket: FileBucket, removed: Pruned) -> None:
-    """Erase files of deleted threads: an interrupted run had no time for them."""
-    batch: list[str] = []
-    async for thread_id in threads.deleted_ids():
-        batch.append(thread_id)
-        if len(batch) == BATCH:
-            await bucket.erase(await _add_files(removed, bucket, batch, ()))
-            batch = []
-    await bucket.erase(await _add_files(removed, bucket, batch, ()))
+async def _erase_left_over(
+    threads: Threads, bucket: FileBucket, values: FileBucket, removed: Pruned
+) -> None:
+    """Erase what belongs to deleted threads: an interrupted run had no time for it."""
+    async for deleted in _batches(threads.deleted_ids()):
+        beside = await _look_beside(threads, values, deleted)
+        # The files first: the keys of some stand in the overflow.
+        await bucket.erase(await _add_files(removed, bucket, deleted, beside.object_keys))
+        await _erase_beside(threads, values, beside, deleted)
+        beside.add_to(removed, deleted)
+
+
+@dataclass
+class _Beside:
+    """What belongs to some threads besides their heads and the files of elements."""
+
+    overflow: Counter[str]
+    object_keys: set[str]
+    values: list[StoredFile]
+
+    def add_to(self, total: Pruned, thread_ids: Collection[str]) -> None:
+        """Count in what belongs to these threads."""
+        total.overflow += sum(self.overflow[thread_id] for thread_id in thread_ids)
+        of_these = self.values_of(thread_ids)
+        total.large_values += len(of_these)
+        total.large_value_bytes += sum(file.size for file in of_these)
+
+    def values_of(self, thread_ids: Collection[str]) -> list[StoredFile]:
+        wanted = set(thread_ids)
+        return [file for file in self.values if file.thread_id in wanted]
+
+
+async def _look_beside(threads: Threads, values: FileBucket, thread_ids: list[str]) -> _Beside:
+    overflow: Counter[str] = Counter()
+    keys: set[str] = set()
+    async for stored in threads.scan_overflow(thread_ids, _KEYS):
+        overflow[stored["thread"]] += 1
+        keys |= _object_keys([stored])
+    files = [file async for file in values.list_belonging(thread_ids) if holds_value(file)]
+    return _Beside(overflow, keys, files)
+
+
+async def _erase_beside(
+    threads: Threads, values: FileBucket, beside: _Beside, thread_ids: list[str]
+) -> None:
+    await threads.delete_overflow(thread_ids)
+    await values.erase([file.file_id for file in beside.values_of(thread_ids)])
 
 
 async def _add_files(
-    total: Pruned, bucket: FileBucket, thread_ids: list[str], object_keys: set[str] | tuple[()]
+    total: Pruned, bucket: FileBucket, thread_ids: list[str], object_keys: Collection[str]
 ) -> list[str]:
     """Count the files of the threads into ``total``; returns their ids.
 
@@ -111,15 +182,24 @@ async def _add_files(
     files = {
         file.file_id: file
         async for file in bucket.list_belonging(thread_ids, object_keys)
-        if file.thread_id in gone
+        if file.thread_id in gone and not holds_value(file)
     }
     total.files += len(files)
     total.size += sum(file.size for file in files.values())
     return list(files)
 
 
-async def _batches(found: AsyncIterator[Document]) -> AsyncIterator[list[Document]]:
-    batch: list[Document] = []
+def _object_keys(stored: Iterable[Document]) -> set[str]:
+    return {
+        element["objectKey"]
+        for document in stored
+        for element in document.get("elements") or ()
+        if element.get("objectKey")
+    }
+
+
+async def _batches(found: AsyncIterator[_Item]) -> AsyncIterator[list[_Item]]:
+    batch: list[_Item] = []
     async for document in found:
         batch.append(document)
         if len(batch) == BATCH:

@@ -6,15 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mongo_datalayer.documents import THREADS, Document
-from mongo_datalayer.indexes import DECLARED
+from mongo_datalayer.documents import CHATKIT_ATTACHMENTS, CHATKIT_THREADS, THREADS, Document
+from mongo_datalayer.indexes import BUCKET, DECLARED, in_bucket
 from mongo_datalayer.schema import MODELS
-from mongo_datalayer.views import CONVERSATIONS
+from mongo_datalayer.views import VIEWS
 
 COLLECTIONS: tuple[str, ...] = tuple(sorted({*MODELS, *(index.collection for index in DECLARED)}))
-"""Every collection the package uses; the view is none."""
-
-BUCKET = "fs"
+"""Every collection the package uses; the views are none."""
 
 MEASURING = ("collStats", "listIndexes")
 READING = (*MEASURING, "find")
@@ -24,6 +22,8 @@ DEFINING = ("collMod", "createCollection")
 # A deleted thread is replaced by its tombstone, and a file's content never changes.
 _NOT_NEEDED: Mapping[str, frozenset[str]] = {
     THREADS: frozenset({"remove"}),
+    CHATKIT_THREADS: frozenset({"remove"}),
+    CHATKIT_ATTACHMENTS: frozenset({"remove"}),
     f"{BUCKET}.chunks": frozenset({"update"}),
 }
 _LISTING: Mapping[str, tuple[str, ...]] = {"": ("listCollections",)}
@@ -78,30 +78,33 @@ def app_role(database: str, bucket: str = BUCKET) -> Role:
 
     Args:
         database: The database.
-        bucket: The GridFS bucket of the files.
+        bucket: The GridFS bucket of the files; large values stay in :data:`BUCKET`.
     """
-    actions = {in_bucket(name, bucket): _app_actions(name) for name in COLLECTIONS}
-    return Role("chainlitApp", database, {**_LISTING, **actions, CONVERSATIONS: DEFINING})
+    actions = {name: _app_actions(of) for name, of in collections_with(bucket).items()}
+    return Role("chainlitApp", database, {**_LISTING, **actions, **dict.fromkeys(VIEWS, DEFINING)})
 
 
 def analyst_role(database: str, bucket: str = BUCKET) -> Role:
-    """Reads conversations, their view and users, and the list of files without their content."""
+    """Reads conversations, their views and users, and the list of files without their content."""
     actions = {
-        in_bucket(name, bucket): (MEASURING if name == f"{BUCKET}.chunks" else READING)
-        for name in COLLECTIONS
+        name: (MEASURING if of == f"{BUCKET}.chunks" else READING)
+        for name, of in collections_with(bucket).items()
     }
-    return Role("chainlitAnalyst", database, {**_LISTING, **actions, CONVERSATIONS: ("find",)})
+    shown = dict.fromkeys(VIEWS, ("find",))
+    return Role("chainlitAnalyst", database, {**_LISTING, **actions, **shown})
+
+
+def collections_with(bucket: str) -> dict[str, str]:
+    """The collections where the files are in ``bucket``, each with its name in :data:`BUCKET`.
+
+    Large values stay in :data:`BUCKET`, so its collections are always among them.
+    """
+    return {name: name for name in COLLECTIONS} | {in_bucket(n, bucket): n for n in COLLECTIONS}
 
 
 def _app_actions(collection: str) -> tuple[str, ...]:
     actions = {*READING, *WRITING, *(VALIDATING if collection in MODELS else ())}
     return tuple(sorted(actions - _NOT_NEEDED.get(collection, frozenset())))
-
-
-def in_bucket(collection: str, bucket: str) -> str:
-    """The collection's name where the files are in ``bucket``; others keep theirs."""
-    prefix, dot, rest = collection.partition(".")
-    return f"{bucket}.{rest}" if dot and prefix == BUCKET else collection
 
 
 def missing_actions(role: Role, granted: Iterable[Mapping[str, object]]) -> dict[str, list[str]]:

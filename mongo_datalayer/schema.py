@@ -80,7 +80,10 @@ _PYTHON_TYPES: Mapping[type, str] = {
     datetime: "date",
     type(None): "null",
 }
-_NAMELESS = frozenset({"title", "default", "description", "additionalProperties", "format"})
+# MongoDB knows no constants: of one that may be missing too, its type says enough.
+_LEFT_OUT = frozenset(
+    {"title", "default", "description", "additionalProperties", "format", "const"}
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _bson_schema(node: Mapping[str, Any], parts: Mapping[str, Any]) -> Document:
             schema["properties"] = {name: field for name, field in fields.items() if field}
         elif word == "items":
             schema["items"] = _bson_schema(value, parts)
-        elif word not in _NAMELESS:
+        elif word not in _LEFT_OUT:
             schema[word] = value
     return schema
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
-from mongo_datalayer.documents import THREADS, USERS, Document
+from mongo_datalayer.documents import LONG, OVERFLOW, THREADS, USERS, Document
 from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.files.documents import ours
-from mongo_datalayer.roles import BUCKET, COLLECTIONS, in_bucket
+from mongo_datalayer.indexes import BUCKET
+from mongo_datalayer.large_values import value_files
+from mongo_datalayer.roles import collections_with
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,11 @@ class Totals:
         elements: Elements of all threads.
         thumbs_up: Feedback of value 1.
         thumbs_down: Feedback of value 0.
-        files: Files of this package.
+        files: Files of this package that hold no large value.
         file_bytes: Their size in bytes.
+        long_threads: Threads whose older steps are in documents of their own.
+        large_values: Texts and other values too large for a document, in files.
+        large_value_bytes: Their size in bytes.
     """
 
     users: int
@@ -38,6 +43,9 @@ class Totals:
     thumbs_down: int
     files: int
     file_bytes: int
+    long_threads: int
+    large_values: int
+    large_value_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,10 @@ class Week:
         begins: Its Monday; days are those of UTC.
         users: Users who logged in for the first time.
         threads: Threads that were begun and still are there.
-        files: Files that were stored and still are there.
+        files: Files that were stored and still are there, those of large values not among them.
         file_bytes: Their size in bytes.
+        large_values: Large values that were stored and still are there.
+        large_value_bytes: Their size in bytes.
     """
 
     begins: date
@@ -76,17 +86,29 @@ class Week:
     threads: int = 0
     files: int = 0
     file_bytes: int = 0
+    large_values: int = 0
+    large_value_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class LongThread:
-    """One of the threads with the most steps; ``bytes`` is the size of its document."""
+    """One of the threads with the most steps.
+
+    Attributes:
+        id: Its id.
+        name: Its name.
+        user: Its owner's identifier.
+        steps: Its steps.
+        bytes: Size of all its documents.
+        large_value_bytes: Size of its large values, which are in files.
+    """
 
     id: str
     name: str | None
     user: str | None
     steps: int
     bytes: int
+    large_value_bytes: int
 
 
 @dataclass(frozen=True)
@@ -111,12 +133,11 @@ async def count_everything(
         now: The time, for the running week.
         bucket: The GridFS bucket of the files.
     """
-    files = f"{bucket}.files"
     mondays = week_starts(now, weeks)
     return Statistics(
-        totals=await _totals(database, files),
+        totals=await _totals(database, f"{bucket}.files"),
         collections=await _sizes(database, bucket),
-        weeks=await _growth(database, mondays, files),
+        weeks=await _growth(database, mondays, f"{bucket}.files"),
         longest=await _longest(database, longest) if longest else [],
     )
 
@@ -132,18 +153,27 @@ def week_starts(now: datetime, count: int) -> list[date]:
 
 
 async def _totals(database: Database, file_collection: str) -> Totals:
-    threads = await _only_row(database, THREADS, _totals_pipeline())
-    files = await _only_row(database, file_collection, _files_pipeline())
+    heads = await _only_row(database, THREADS, _totals_pipeline())
+    parts = await _only_row(database, THREADS, _of_parts_pipeline())
+    files = await _only_row(database, file_collection, _files_pipeline(_NO_VALUES))
+    values = await _only_row(database, f"{BUCKET}.files", _files_pipeline(value_files()))
+
+    def of_both(name: str) -> int:
+        return int(heads.get(name, 0) + parts.get(name, 0))
+
     return Totals(
         users=await open_collection(database, USERS).count_documents({}),
-        threads=threads.get("threads", 0),
-        deleted_threads=threads.get("deleted", 0),
-        steps=threads.get("steps", 0),
-        elements=threads.get("elements", 0),
-        thumbs_up=threads.get("up", 0),
-        thumbs_down=threads.get("down", 0),
+        threads=heads.get("threads", 0),
+        deleted_threads=heads.get("deleted", 0),
+        steps=of_both("steps"),
+        elements=of_both("elements"),
+        thumbs_up=of_both("up"),
+        thumbs_down=of_both("down"),
         files=files.get("files", 0),
         file_bytes=files.get("bytes", 0),
+        long_threads=heads.get("long", 0),
+        large_values=values.get("files", 0),
+        large_value_bytes=values.get("bytes", 0),
     )
 
 
@@ -160,13 +190,39 @@ def _totals_pipeline() -> list[Document]:
                 "_id": None,
                 "threads": {"$sum": {"$cond": [deleted, 0, 1]}},
                 "deleted": {"$sum": {"$cond": [deleted, 1, 0]}},
-                "steps": {"$sum": _length("$steps")},
-                "elements": {"$sum": _length("$elements")},
-                "up": {"$sum": _votes(1)},
-                "down": {"$sum": _votes(0)},
+                "long": {"$sum": {"$cond": [{"$gt": [_length("$parts"), 0]}, 1, 0]}},
+                **{name: {"$sum": counted} for name, counted in _counted().items()},
             }
         }
     ]
+
+
+def _of_parts_pipeline() -> list[Document]:
+    """The same of the parts that threads list; copies that a killed move left do not count."""
+    listed = {
+        "from": OVERFLOW,
+        "localField": "parts",
+        "foreignField": "_id",
+        "pipeline": [{"$project": _counted()}],
+        "as": "part",
+    }
+    return [
+        {"$match": dict(LONG)},
+        {"$project": {"parts": 1}},
+        {"$lookup": listed},
+        {"$unwind": "$part"},
+        {"$group": {"_id": None, **{name: {"$sum": f"$part.{name}"} for name in _counted()}}},
+    ]
+
+
+def _counted() -> Document:
+    """What is counted of a head as of a part."""
+    return {
+        "steps": _length("$steps"),
+        "elements": _length("$elements"),
+        "up": _votes(1),
+        "down": _votes(0),
+    }
 
 
 def _length(array: str) -> Document:
@@ -183,9 +239,9 @@ def _votes(value: int) -> Document:
     return {"$size": {"$filter": {"input": _array("$steps"), "as": "step", "cond": given}}}
 
 
-def _files_pipeline() -> list[Document]:
+def _files_pipeline(condition: Document) -> list[Document]:
     return [
-        {"$match": ours()},
+        {"$match": condition},
         {"$group": {"_id": None, "files": {"$sum": 1}, "bytes": {"$sum": "$length"}}},
     ]
 
@@ -193,8 +249,7 @@ def _files_pipeline() -> list[Document]:
 async def _sizes(database: Database, bucket: str) -> list[CollectionSize]:
     """Of the package's own collections: a login may see no others."""
     there = await database.list_collection_names(filter={"type": "collection"})
-    names = [in_bucket(name, bucket) for name in COLLECTIONS]
-    return [await _size(database, name) for name in names if name in there]
+    return [await _size(database, name) for name in collections_with(bucket) if name in there]
 
 
 async def _size(database: Database, name: str) -> CollectionSize:
@@ -217,7 +272,8 @@ async def _size(database: Database, name: str) -> CollectionSize:
 async def _growth(database: Database, mondays: list[date], file_collection: str) -> list[Week]:
     users = await _by_week(database, USERS, "createdAt", mondays, {})
     threads = await _by_week(database, THREADS, "createdAt", mondays, {})
-    files = await _by_week(database, file_collection, "uploadDate", mondays, ours())
+    files = await _by_week(database, file_collection, "uploadDate", mondays, _NO_VALUES)
+    values = await _by_week(database, f"{BUCKET}.files", "uploadDate", mondays, value_files())
     return [
         Week(
             monday,
@@ -225,6 +281,8 @@ async def _growth(database: Database, mondays: list[date], file_collection: str)
             threads=threads.get(monday, {}).get("count", 0),
             files=files.get(monday, {}).get("count", 0),
             file_bytes=files.get(monday, {}).get("bytes", 0),
+            large_values=values.get(monday, {}).get("count", 0),
+            large_value_bytes=values.get(monday, {}).get("bytes", 0),
         )
         for monday in mondays
     ]
@@ -268,23 +326,57 @@ def _midnight(day: date) -> datetime:
 
 
 async def _longest(database: Database, count: int) -> list[LongThread]:
-    pipeline: Iterable[Document] = [
-        {"$match": {"steps.0": {"$exists": True}}},
-        {
-            "$project": {
-                "name": 1,
-                "userIdentifier": 1,
-                "steps": _length("$steps"),
-                "bytes": {"$bsonSize": "$$ROOT"},
-            }
-        },
-        {"$sort": {"steps": -1, "_id": 1}},
-        {"$limit": count},
-    ]
-    rows = await aggregate(open_collection(database, THREADS), list(pipeline))
+    rows = await aggregate(open_collection(database, THREADS), _longest_pipeline(count))
+    values = await _value_bytes(database, [row["_id"] for row in rows])
     return [
         LongThread(
-            str(row["_id"]), row.get("name"), row.get("userIdentifier"), row["steps"], row["bytes"]
+            str(row["_id"]),
+            row.get("name"),
+            row.get("userIdentifier"),
+            row["steps"],
+            row["bytes"],
+            values.get(row["_id"], 0),
         )
         for row in rows
     ]
+
+
+def _longest_pipeline(count: int) -> list[Document]:
+    size = {"steps": _length("$steps"), "bytes": {"$bsonSize": "$$ROOT"}}
+    header = {"name": 1, "userIdentifier": 1}
+    listed = {
+        "from": OVERFLOW,
+        "localField": "parts",
+        "foreignField": "_id",
+        "pipeline": [{"$project": size}],
+        "as": "of_parts",
+    }
+    whole = {name: {"$add": [f"${name}", {"$sum": f"$of_parts.{name}"}]} for name in size}
+    long: list[Document] = [
+        {"$match": dict(LONG)},
+        {"$project": {**header, **size, "parts": 1}},
+        {"$lookup": listed},
+        {"$project": {**header, **whole}},
+    ]
+    order: list[Document] = [{"$sort": {"steps": -1, "_id": 1}}, {"$limit": count}]
+    return [
+        {"$match": {"steps.0": {"$exists": True}, "overflow": None}},
+        {"$project": {**header, **size}},
+        *order,
+        {"$unionWith": {"coll": THREADS, "pipeline": [*long, *order]}},
+        *order,
+    ]
+
+
+async def _value_bytes(database: Database, thread_ids: list[str]) -> dict[str, int]:
+    """The bytes of the large values of threads."""
+    condition = {"$and": [value_files(), {"metadata.threadId": {"$in": thread_ids}}]}
+    pipeline: list[Document] = [
+        {"$match": condition},
+        {"$group": {"_id": "$metadata.threadId", "bytes": {"$sum": "$length"}}},
+    ]
+    rows = await aggregate(open_collection(database, f"{BUCKET}.files"), pipeline)
+    return {row["_id"]: row["bytes"] for row in rows}
+
+
+_NO_VALUES: Document = {**ours(), "$nor": [value_files()]}

@@ -1,32 +1,41 @@
-"""The view that shows conversations whole and in reading order, for people in the mongo shell.
+"""The views that show conversations, whatever their length, to people in the mongo shell.
 
-The app does not use it. Its name and its fields stay what they are when conversations are stored in
-another way: queries of it go on to work.
+``conversations`` shows a thread whole and in reading order, ``conversation_steps`` each step by
+itself. The app does not use them. Their names and their fields stay what they are when
+conversations are stored in another way: queries of them go on to work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from mongo_datalayer.documents import THREADS, Document
+from mongo_datalayer.documents import OVERFLOW, THREADS, Document
 from mongo_datalayer.driver import Database
 from mongo_datalayer.errors import MongoDataLayerError
 
 CONVERSATIONS = "conversations"
-"""Name of the view."""
+"""Name of the view with one document for each thread."""
+
+STEPS = "conversation_steps"
+"""Name of the view with one document for each step."""
 
 LEAST_SERVER = (5, 2)
 """The first MongoDB that knows ``$sortArray``."""
 
 HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt")
-"""Fields of a thread that the view shows before the steps."""
+"""Fields of a thread that ``conversations`` shows before the steps."""
 
-INTERNAL = frozenset({"deletedSteps", "pendingFeedback", "session", "deletedAt"})
-"""Fields of a thread that only the layer needs; the view does not show them."""
+INTERNAL = frozenset(
+    {"deletedSteps", "pendingFeedback", "session", "deletedAt", "bytes", "overflow", "parts"}
+)
+"""Fields of a thread that only the layer needs; no view shows them."""
+
+WHOLE_BYTES = 15 * 1024 * 1024
+"""A thread that is larger is not shown whole: MongoDB's documents end at 16 MB."""
 
 State: TypeAlias = Literal["present", "missing", "outdated", "foreign", "collection", "set"]
-"""What there is under the view's name.
+"""What there is under a view's name.
 
 ``present``, the view as declared; ``missing``, nothing; ``outdated``, the view of another version
 of this package; ``foreign``, a view that somebody else made; ``collection``, no view at all;
@@ -34,39 +43,111 @@ of this package; ``foreign``, a view that somebody else made; ``collection``, no
 """
 
 _MADE_BY = "mongo_datalayer: "
+_NOTE = (
+    "This conversation is too long for one document. These are its newest steps; all of them are "
+    f"in the view {STEPS}."
+)
 
 
-# The view -------------------------------------------------------------------------------------
+# One document for each thread -----------------------------------------------------------------
 
 
 def conversations_pipeline() -> list[Document]:
-    """What the view does with ``threads``. Pure.
+    """What the view ``conversations`` does with ``threads``. Pure.
 
-    The comment in the first stage says that this package made it.
+    The comment in the first stage says that this package made it. A thread that would not fit into
+    a document is shown as its head alone: joining it would end every query of the view.
     """
+    whole = {"$lte": [_sum("$$ROOT", "$sizes.bytes"), WHOLE_BYTES]}
     return [
-        {"$match": {"deletedAt": {"$exists": False}, "$comment": f"{_MADE_BY}{CONVERSATIONS}"}},
+        _of_this_package(CONVERSATIONS),
+        _lookup("parts", "sizes", {"bytes": {"$bsonSize": "$$ROOT"}, "steps": _length("$steps")}),
+        {"$set": {"joined": {"$cond": [whole, "$parts", []]}}},
+        _lookup("joined", "found", {"steps": 1, "elements": 1}),
+        {"$set": {"found": _in_order_of_parts("$found")}},
         {
             "$project": {
                 # Each as an expression: only then they stand in this order.
                 **{name: f"${name}" for name in HEADER},
-                "steps": _in_reading_order("$steps"),
-                "elements": _array("$elements"),
+                "incomplete": {"$cond": [_all_joined(), "$$REMOVE", _incomplete()]},
+                "steps": _in_reading_order(_not_deleted(_joined("steps"))),
+                "elements": _joined("elements"),
             }
         },
     ]
 
 
-def _in_reading_order(steps: str) -> Document:
+def _lookup(local: str, into: str, fields: Document) -> Document:
+    """Some fields of the parts that a thread lists."""
+    return {
+        "$lookup": {
+            "from": OVERFLOW,
+            "localField": local,
+            "foreignField": "_id",
+            "pipeline": [{"$project": fields}],
+            "as": into,
+        }
+    }
+
+
+def _sum(document: str, sizes: str) -> Document:
+    return {"$add": [{"$bsonSize": document}, {"$sum": sizes}]}
+
+
+def _in_order_of_parts(found: str) -> Document:
+    """The parts as the thread lists them, oldest first; MongoDB gives them in any order."""
+    part = {"place": {"$indexOfArray": [_array("$parts"), "$$part._id"]}, "of": "$$part"}
+    return {
+        "$map": {
+            "input": {
+                "$sortArray": {
+                    "input": {"$map": {"input": found, "as": "part", "in": part}},
+                    "sortBy": {"place": 1},
+                }
+            },
+            "as": "sorted",
+            "in": "$$sorted.of",
+        }
+    }
+
+
+def _joined(name: str) -> Document:
+    """A list of the thread: what the parts have of it, then what the head has."""
+    return {
+        "$reduce": {
+            "input": {"$concatArrays": ["$found", [{name: f"${name}"}]]},
+            "initialValue": [],
+            "in": {"$concatArrays": ["$$value", _array(f"$$this.{name}")]},
+        }
+    }
+
+
+def _all_joined() -> Document:
+    return {"$eq": [{"$size": "$found"}, {"$size": "$sizes"}]}
+
+
+def _incomplete() -> Document:
+    steps = {"$add": [_length("$steps"), {"$sum": "$sizes.steps"}]}
+    return {"steps": steps, "bytes": _sum("$$ROOT", "$sizes.bytes"), "note": _NOTE}
+
+
+def _not_deleted(steps: Document) -> Document:
+    """Without the steps that a deletion which was interrupted left in a part."""
+    gone = {"$in": ["$$step.id", _array("$deletedSteps.id")]}
+    kept = {"$filter": {"input": steps, "as": "step", "cond": {"$not": gone}}}
+    return {"$cond": [{"$eq": [_array("$deletedSteps"), []]}, steps, kept]}
+
+
+def _in_reading_order(steps: Document) -> Document:
     """The steps by their time, equal times in order of arrival, as the layer gives them.
 
     The server's dates end at milliseconds: within one, the text decides.
     """
-    arrivals = {"$zip": {"inputs": [_array(steps), {"$range": [0, {"$size": _array(steps)}]}]}}
+    arrivals = {"$zip": {"inputs": ["$$steps", {"$range": [0, {"$size": "$$steps"}]}]}}
     step = {"$first": "$$arrival"}
     time = {"$let": {"vars": {"step": step}, "in": _time("$$step")}}
     sortable = {"step": step, "moment": _moment(time), "time": time, "n": {"$last": "$$arrival"}}
-    return {
+    ordered = {
         "$map": {
             "input": {
                 "$sortArray": {
@@ -78,6 +159,48 @@ def _in_reading_order(steps: str) -> Document:
             "in": "$$sorted.step",
         }
     }
+    return {"$let": {"vars": {"steps": steps}, "in": ordered}}
+
+
+# One document for each step -------------------------------------------------------------------
+
+
+def steps_pipeline() -> list[Document]:
+    """What the view ``conversation_steps`` does with ``threads``. Pure.
+
+    A thread is read with its parts one after the other: none of its documents holds more than one.
+    """
+    head = {"$eq": ["$part", None]}
+    gone = {"$in": ["$step.id", _array("$deletedSteps.id")]}
+    return [
+        _of_this_package(STEPS),
+        {"$set": {"part": {"$concatArrays": [_array("$parts"), [None]]}}},
+        {"$unwind": {"path": "$part", "includeArrayIndex": "place"}},
+        _lookup("part", "found", {"steps": 1}),
+        {"$unwind": {"path": "$found", "preserveNullAndEmptyArrays": True}},
+        {"$set": {"step": _array({"$cond": [head, "$steps", "$found.steps"]})}},
+        {"$unwind": {"path": "$step", "includeArrayIndex": "n"}},
+        {"$match": {"$expr": {"$not": gone}}},
+        {
+            "$project": {
+                "_id": 0,
+                "thread": "$_id",
+                "threadName": "$name",
+                "userId": "$userId",
+                "userIdentifier": "$userIdentifier",
+                "at": _moment(_time("$step")),
+                "arrival": {"$add": [{"$multiply": ["$place", 1_000_000]}, "$n"]},
+                "step": "$step",
+            }
+        },
+    ]
+
+
+# Of both --------------------------------------------------------------------------------------
+
+
+def _of_this_package(view: str) -> Document:
+    return {"$match": {"deletedAt": {"$exists": False}, "$comment": f"{_MADE_BY}{view}"}}
 
 
 def _time(step: str) -> Document:
@@ -90,22 +213,34 @@ def _moment(time: Document) -> Document:
     return {"$convert": {"input": time, "to": "date", "onError": None, "onNull": None}}
 
 
-def _array(field: str) -> Document:
+def _array(field: Any) -> Document:
     """The array, or an empty one where a document has none."""
-    return {"$cond": [{"$isArray": field}, field, []]}
+    return {"$cond": [{"$isArray": [field]}, field, []]}
+
+
+def _length(field: str) -> Document:
+    return {"$size": _array(field)}
+
+
+VIEWS: Mapping[str, Callable[[], list[Document]]] = {
+    CONVERSATIONS: conversations_pipeline,
+    STEPS: steps_pipeline,
+}
+"""The views by name, each with what makes its pipeline; all are of the collection of threads."""
 
 
 # In a database --------------------------------------------------------------------------------
 
 
-async def check_view(database: Database) -> State:
-    """Compare what is in ``database`` with the declared view; changes nothing. One command."""
-    cursor = await database.list_collections(filter={"name": CONVERSATIONS})
-    return _compared(await cursor.to_list(None))
+async def check_views(database: Database) -> dict[str, State]:
+    """Compare what is in ``database`` with the declared views; changes nothing. One command."""
+    cursor = await database.list_collections(filter={"name": {"$in": list(VIEWS)}})
+    listed = {found["name"]: found for found in await cursor.to_list(None)}
+    return {name: _compared(name, listed.get(name)) for name in VIEWS}
 
 
-async def apply_view(database: Database, *, replace_foreign: bool = False) -> State:
-    """Make the view, or make it as declared; safe to repeat.
+async def apply_views(database: Database, *, replace_foreign: bool = False) -> dict[str, State]:
+    """Make the views, or make them as declared; safe to repeat.
 
     A view that somebody else made is left alone unless ``replace_foreign`` is set. A collection of
     that name holds data, and is never touched.
@@ -113,26 +248,26 @@ async def apply_view(database: Database, *, replace_foreign: bool = False) -> St
     Raises:
         MongoDataLayerError: the server is older than :data:`LEAST_SERVER`.
     """
-    state = await check_view(database)
-    if stays(state, replace_foreign=replace_foreign):
-        return state
-    await require_server(database)
-    verb = "create" if state == "missing" else "collMod"
-    await database.command(
-        {verb: CONVERSATIONS, "viewOn": THREADS, "pipeline": conversations_pipeline()}
-    )
-    return "set"
+    states = await check_views(database)
+    to_set = [n for n, state in states.items() if not stays(state, replace_foreign=replace_foreign)]
+    if to_set:
+        await require_server(database)
+    for name in to_set:
+        verb = "create" if states[name] == "missing" else "collMod"
+        await database.command({verb: name, "viewOn": THREADS, "pipeline": VIEWS[name]()})
+        states[name] = "set"
+    return states
 
 
 def stays(state: State, *, replace_foreign: bool) -> bool:
-    """Whether :func:`apply_view` leaves it as it is."""
+    """Whether :func:`apply_views` leaves it as it is."""
     if state == "foreign":
         return not replace_foreign
     return state not in ("missing", "outdated")
 
 
 async def require_server(database: Database) -> None:
-    """Make sure that the server can have the view.
+    """Make sure that the server can have the views.
 
     Raises:
         MongoDataLayerError: it is older than :data:`LEAST_SERVER`.
@@ -142,17 +277,17 @@ async def require_server(database: Database) -> None:
         least = ".".join(map(str, LEAST_SERVER))
         raise MongoDataLayerError(
             f"The view {CONVERSATIONS} needs MongoDB {least} or newer, which can sort the steps; "
-            f"this server is MongoDB {build['version']}. Nothing else depends on the view."
+            f"this server is MongoDB {build['version']}. Nothing else depends on the views."
         )
 
 
-def _compared(listed: Sequence[Mapping[str, Any]]) -> State:
-    if not listed:
+def _compared(name: str, listed: Mapping[str, Any] | None) -> State:
+    if listed is None:
         return "missing"
-    if listed[0]["type"] != "view":
+    if listed["type"] != "view":
         return "collection"
-    options = listed[0]["options"]
-    if (options["viewOn"], options["pipeline"]) == (THREADS, conversations_pipeline()):
+    options = listed["options"]
+    if (options["viewOn"], options["pipeline"]) == (THREADS, VIEWS[name]()):
         return "present"
     return "outdated" if _is_ours(options["pipeline"]) else "foreign"
 

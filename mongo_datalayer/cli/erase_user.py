@@ -79,7 +79,7 @@ async def _erase(
             erased = await erasure.erase(person, lambda: advance(1))
         click.echo(
             f"Removed: {len(erased.thread_ids)} threads, {len(erased.file_ids)} files, "
-            f"{erased.users} user."
+            f"{len(erased.value_ids)} large values, {erased.users} user."
         )
         return not _show_remains(await erasure.remains(person, erased))
 
@@ -93,9 +93,12 @@ def _show(found: Belongings) -> None:
         "elements": found.elements,
         "files": found.files,
         "bytes of files": found.size,
+        "large values": found.large_values,
+        "bytes of large values": found.large_value_bytes,
+        "documents of overflow": found.overflow,
     }
     for what, count in counts.items():
-        click.echo(f"{what:<14} {count:>12,}")
+        click.echo(f"{what:<21} {count:>12,}")
 
 
 async def _name_files_elsewhere(erasure: Erasure, person: Person) -> None:

@@ -11,6 +11,7 @@ from mongo_datalayer import retention
 from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
 from mongo_datalayer.cli.progress import progress
 from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.indexes import BUCKET
 from mongo_datalayer.retention import Pruned, Rule
 from mongo_datalayer.threads import Threads
 
@@ -39,10 +40,10 @@ def prune(
     keep_shared: bool,
     dry_run: bool,
 ) -> None:
-    """Remove threads that were not touched for a number of days, with their files.
+    """Remove threads that were not touched for a number of days, with all that belongs to them.
 
-    Reads all threads once. When it was interrupted, run it again: files it had no time for are
-    removed then, for 24 hours; later `mongo-datalayer files gc` finds them.
+    Reads all threads once. When it was interrupted, run it again: what it had no time for is
+    removed then, for 24 hours; later `mongo-datalayer files gc` finds it.
 
     Exits with 0 also when there was nothing to do, and with 2 when the server could not be used.
     """
@@ -52,7 +53,11 @@ def prune(
         keep_shared=keep_shared,
     )
     pruned = asyncio.run(_prune(uri, database, bucket, rule, dry_run=dry_run))
-    counts = f"{pruned.threads} threads, {pruned.files} files, {pruned.size} bytes of files"
+    counts = (
+        f"{pruned.threads} threads, {pruned.files} files, {pruned.size} bytes of files, "
+        f"{pruned.large_values} large values, {pruned.large_value_bytes} bytes of large values, "
+        f"{pruned.overflow} documents of overflow"
+    )
     if dry_run:
         click.echo(f"Would be removed: {counts}. Nothing was changed.")
     else:
@@ -64,7 +69,8 @@ async def _prune(
 ) -> Pruned:
     async with opened_database(uri, name) as database:
         threads, bucket = Threads(database), FileBucket(database, bucket_name)
+        values = FileBucket(database, BUCKET)
         if dry_run:
-            return await retention.count_prunable(threads, bucket, rule)
+            return await retention.count_prunable(threads, bucket, values, rule)
         with progress("threads removed") as advance:
-            return await retention.prune(threads, bucket, rule, advance)
+            return await retention.prune(threads, bucket, values, rule, advance)

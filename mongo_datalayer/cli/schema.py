@@ -24,6 +24,8 @@ from mongo_datalayer.schema import (
 
 NEEDS_A_PERSON = 1
 
+_WIDTH = max(map(len, MODELS))
+
 
 @dataclass
 class Misfits:
@@ -135,7 +137,7 @@ def _show(validators: Iterable[Validator], misfits: dict[str, Misfits]) -> None:
 
 def _line(validator: Validator, end: str) -> str:
     action = "" if validator.action is None else f" ({validator.action})"
-    return f"{validator.collection:<8} validator {validator.state}{action}{end}"
+    return f"{validator.collection:<{_WIDTH}} validator {validator.state}{action}{end}"
 
 
 def _report(validators: Iterable[Validator], misfits: dict[str, Misfits]) -> dict[str, Any]:

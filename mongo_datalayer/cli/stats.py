@@ -108,18 +108,29 @@ def _tables(counted: Statistics) -> Iterable[Table]:
     if counted.weeks:
         yield _table(
             "New in the week of",
-            ("", "Users", "Threads", "Files", "Size of files"),
+            ("", "Users", "Threads", "Files", "Size of files", "Large values", "Their size"),
             (
-                (str(w.begins), str(w.users), str(w.threads), str(w.files), readable(w.file_bytes))
+                (
+                    *map(str, (w.begins, w.users, w.threads, w.files)),
+                    readable(w.file_bytes),
+                    str(w.large_values),
+                    readable(w.large_value_bytes),
+                )
                 for w in counted.weeks
             ),
         )
     if counted.longest:
         yield _table(
             "Longest threads",
-            ("", "Steps", "Size", "User", "Name"),
+            ("", "Steps", "Size", "Large values", "User", "Name"),
             (
-                (t.id, str(t.steps), readable(t.bytes), t.user or "", t.name or "")
+                (
+                    t.id,
+                    str(t.steps),
+                    *map(readable, (t.bytes, t.large_value_bytes)),
+                    t.user or "",
+                    t.name or "",
+                )
                 for t in counted.longest
             ),
         )
@@ -128,7 +139,7 @@ def _tables(counted: Statistics) -> Iterable[Table]:
 def _total_rows(totals: Totals) -> Iterable[tuple[str, str]]:
     for item in fields(totals):
         value = getattr(totals, item.name)
-        shown = readable(value) if item.name == "file_bytes" else str(value)
+        shown = readable(value) if item.name.endswith("bytes") else str(value)
         yield item.name.replace("_", " "), shown
 
 

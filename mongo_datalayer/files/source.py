@@ -62,9 +62,7 @@ def _content(source: bytes | bytearray | memoryview | str) -> bytes:
     )
 
 
-async def _gathered(
-    pieces: AsyncIterator[bytes], block_bytes: int
-) -> AsyncGenerator[bytes, None]:
+async def _gathered(pieces: AsyncIterator[bytes], block_bytes: int) -> AsyncGenerator[bytes, None]:
     """Pieces of any size as blocks of one."""
     waiting = bytearray()
     async for piece in pieces:

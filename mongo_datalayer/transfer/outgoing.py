@@ -1,4 +1,4 @@
-"""Writes an export, line by line; no more than a page of threads is held in memory."""
+"""Writes an export, line by line; no more than one thread and a page of heads is in memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mongo_datalayer.driver import Database
 from mongo_datalayer.errors import NotFoundError, StorageError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
+from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import owned_by
 from mongo_datalayer.threads import Threads
 from mongo_datalayer.transfer.records import Counts, RecordWriter
@@ -107,18 +108,21 @@ class Export:
         return user, owned_by(user["_id"], identifier)
 
     async def _files(self, condition: Document) -> AsyncIterator[StoredFile]:
-        """The newest revision of each file, of the threads or of all."""
+        """The newest revision of each file, of the threads or of all.
+
+        Large values are left out: they are in the threads.
+        """
         if self._everything:
             async for key in self._bucket.list_keys():
                 newest = await self._bucket.find(key)
-                if newest is not None:
+                if newest is not None and not holds_value(newest):
                     yield newest
             return
         async for thread in self._threads.scan(condition, ("elements.objectKey",)):
             elements = thread.get("elements") or ()
             keys = [element["objectKey"] for element in elements if element.get("objectKey")]
             found = self._bucket.list_belonging([thread["_id"]], keys)
-            for key in sorted({file.object_key async for file in found}):
+            for key in sorted({f.object_key async for f in found if not holds_value(f)}):
                 newest = await self._bucket.find(key)
                 if newest is not None:
                     yield newest

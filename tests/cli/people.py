@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import chainlit as cl
@@ -9,10 +11,13 @@ from chainlit.element import Text
 from chainlit.types import Feedback
 from pymongo.asynchronous.database import AsyncDatabase
 
-from mongo_datalayer import GridFSStorageClient, MongoDataLayer
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer, overflow
 from mongo_datalayer.files import FileLinks
 
 Documents = AsyncDatabase[dict[str, Any]]
+
+LARGE = "a large text " * 200
+"""Its middle is neither in the step nor in a part."""
 
 
 def storage_of(database: Documents, bucket: str = "fs") -> GridFSStorageClient:
@@ -57,6 +62,61 @@ async def put_person(
         )
         await layer.create_element(element)
     return ids
+
+
+@contextmanager
+def small_documents() -> Iterator[None]:
+    """What is written in here overflows although it is short."""
+    usual = overflow.BOUNDS
+    overflow.BOUNDS = overflow.Bounds(head=300, kept=100, value=60)
+    try:
+        yield
+    finally:
+        overflow.BOUNDS = usual
+
+
+async def put_long_thread(
+    database: Documents, thread_id: str, identifier: str = "alice", *, steps: int = 8
+) -> str:
+    """A thread of short steps in several parts, and of one large text; the id of its user.
+
+    The oldest step has a thumbs up and a file.
+    """
+    with small_documents():
+        layer = MongoDataLayer(
+            client=database.client,
+            database=database.name,
+            storage_client=storage_of(database),
+        )
+    user = await layer.create_user(cl.User(identifier=identifier))
+    assert user is not None
+    await layer.update_thread(thread_id, name=f"long {thread_id}", user_id=user.id)
+    for number in range(steps):
+        await layer.create_step(
+            {
+                "id": f"{thread_id}/step{number}",
+                "threadId": thread_id,
+                "type": "user_message",
+                "name": identifier,
+                "output": LARGE if number == 1 else f"text {number}",
+                "createdAt": f"2026-01-02T03:04:{number % 60:02}.123456Z",
+                "metadata": {},
+            }
+        )
+    await layer.upsert_feedback(Feedback(forId=f"{thread_id}/step0", threadId=thread_id, value=1))
+    await layer.create_element(
+        Text(
+            id=f"{thread_id}/file",
+            thread_id=thread_id,
+            name="t.txt",
+            content="of a long thread",
+            for_id=f"{thread_id}/step0",
+        )
+    )
+    stored = await database.threads.find_one({"_id": thread_id})
+    assert stored is not None
+    assert len(stored["parts"]) > 1
+    return user.id
 
 
 async def snapshot(database: Documents) -> dict[str, list[dict[str, Any]]]:

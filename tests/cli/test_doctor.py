@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -19,7 +20,7 @@ from mongo_datalayer.roles import analyst_role, app_role
 from mongo_datalayer.schema import Validator, apply_validators
 from mongo_datalayer.server import LocalServer
 from tests.cli.commands import NOBODY, run
-from tests.cli.people import put_person
+from tests.cli.people import put_long_thread, put_person
 
 Documents = AsyncDatabase[dict[str, Any]]
 MB = 1024 * 1024
@@ -35,7 +36,8 @@ CHECKS = [
     "file store",
     "clock",
     "Chainlit",
-    "thread sizes",
+    "document sizes",
+    "leftover parts",
 ]
 
 
@@ -65,7 +67,7 @@ async def test_a_verdict_for_each_check_and_no_problem_when_all_is_well(
     assert (done.code, done.err) == (0, "")
     for line, check in zip(lines[:-1], CHECKS, strict=True):
         assert line.split(None, 1)[1].startswith(check)
-    assert lines[-1] == "8 ok, 3 warnings, 0 problems."
+    assert lines[-1] == "9 ok, 3 warnings, 0 problems."
     verdicts = json.loads(as_json.out)
     assert as_json.code == 0
     assert [v["check"] for v in verdicts if v["state"] == "warning"] == [
@@ -121,39 +123,84 @@ async def test_a_file_that_lost_a_piece_is_seen(database: Documents) -> None:
     assert "0 of its 1 pieces" in damaged.finding
 
 
-async def test_threads_near_the_limit_are_named(database: Documents) -> None:
-    sizes = {"small": 0, "large": 9 * MB, "largest": 15 * MB}
+async def test_documents_near_the_limit_are_named(database: Documents) -> None:
+    sizes = {"small": 0, "large": 9 * MB}
     for name, size in sizes.items():
         await database.threads.insert_one({"_id": name, "x": "x" * size})
+    part = {"_id": "part", "thread": "largest", "x": "x" * 15 * MB}
+    await database.thread_overflow.insert_one(part)
 
-    found = await verdict(database, "thread sizes")
+    found = await verdict(database, "document sizes")
 
     assert found.state == "problem"
     assert "largest (15.0 MB), large (9.0 MB)" in found.finding
     assert "small" not in found.finding
 
 
-async def test_many_threads_are_sampled_and_the_answer_says_so(
-    database: Documents, monkeypatch: pytest.MonkeyPatch
+async def test_a_long_thread_is_no_matter(database: Documents) -> None:
+    await put_long_thread(database, "t")
+
+    assert (await verdict(database, "document sizes")).state == "ok"
+    assert (await verdict(database, "leftover parts")).finding == "none"
+
+
+async def test_parts_that_no_thread_lists_are_counted_when_they_are_old(
+    database: Documents,
 ) -> None:
-    await database.threads.insert_many(
-        {"_id": str(number), "x": "x" * 1000} for number in range(3000)
-    )
+    listed, young = (str(ObjectId.from_datetime(NOW)), str(ObjectId()))
+    for part_id, thread in ((listed, "t"), ("0" * 24, "t"), ("1" * 24, "gone"), (young, "t")):
+        await database.thread_overflow.insert_one({"_id": part_id, "thread": thread, "steps": []})
+    piece = {"_id": "2" * 24, "thread": "t", "value": "values/t/steps/s/output/1", "text": "x"}
+    await database.thread_overflow.insert_one(piece)
+    await database.threads.insert_one({"_id": "t", "parts": [listed]})
+
+    found = await verdict(database, "leftover parts")
+
+    assert (found.state, found.advice) == ("warning", "Run `mongo-datalayer files gc --delete`.")
+    assert found.finding.startswith("2 that no thread lists")
+
+
+@pytest.mark.parametrize("check", ["document sizes", "leftover parts"])
+async def test_many_documents_are_sampled_and_the_answer_says_so(
+    database: Documents, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    for name in ("threads", "thread_overflow"):
+        await database[name].insert_many(
+            {"_id": str(number), "x": "x" * 1000} for number in range(3000)
+        )
     fail_point = {
         "configureFailPoint": "failCommand",
         "mode": {"times": 1},
         "data": {"failCommands": ["aggregate"], "blockConnection": True, "blockTimeMS": 1500},
     }
     monkeypatch.setattr(health, "SCAN_SECONDS", 0.3)
-    monkeypatch.setattr(health, "_CHECKS", {"thread sizes": health._thread_sizes})
+    monkeypatch.setattr(health, "_CHECKS", {check: health._CHECKS[check]})
     await database.client.admin.command(fail_point)
 
     began = time.monotonic()
     (found,) = await examine(database)
 
-    assert found.state == "ok"
     assert "of 1000 taken at random" in found.finding
     assert time.monotonic() - began < health.SECONDS
+
+
+async def test_the_bucket_of_the_files_is_looked_at(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_person(database, "alice", threads=1, bucket="docs")
+    await apply_indexes(database)
+    await database["docs.chunks"].delete_many({})
+
+    usual = json.loads((await run("doctor", "--json", *where)).out)
+    named = json.loads((await run("doctor", "--json", "--bucket", "docs", *where)).out)
+
+    def finding(verdicts: list[dict[str, str]], check: str) -> str:
+        return next(found["finding"] for found in verdicts if found["check"] == check)
+
+    assert finding(usual, "file store") == "no files"
+    assert "0 of its 1 pieces" in finding(named, "file store")
+    assert "missing" not in finding(usual, "indexes")
+    assert finding(named, "indexes") == "missing: docs.files.thread"
 
 
 async def test_a_slow_server_costs_no_more_than_the_bound(
@@ -207,7 +254,8 @@ async def test_a_replica_set_is_recognised() -> None:
     ("version", "state"),
     [
         ("4.2.24", "problem"),
-        ("4.4.0", "warning"),
+        ("4.4.0", "problem"),
+        ("5.0.0", "warning"),
         ("6.0.5", "warning"),
         ("7.0.0-rc1", "ok"),
         ("10.1.0", "ok"),
@@ -312,7 +360,7 @@ def test_the_access(
 ) -> None:
     info = {"authenticatedUsers": users, "authenticatedUserPrivileges": privileges}
 
-    found = health.judge_access(info, "d", hosts=hosts, open_to_all=open_to_all)
+    found = health.judge_access(info, app_role("d"), hosts=hosts, open_to_all=open_to_all)
 
     assert found.state == state
     assert says in found.finding
@@ -348,8 +396,8 @@ def test_the_file_store(size: int, chunks: int, state: str) -> None:
 @pytest.mark.parametrize(
     ("megabytes", "state"), [(1, "ok"), (8, "warning"), (13, "warning"), (14, "problem")]
 )
-def test_the_thread_sizes(megabytes: int, state: str) -> None:
-    largest = [{"_id": "t", "bytes": megabytes * MB}]
+def test_the_document_sizes(megabytes: int, state: str) -> None:
+    largest = [{"thread": "t", "bytes": megabytes * MB}]
 
     assert health.judge_sizes(largest, sampled=None).state == state
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
+from mongo_datalayer.erasure import Erasure, Remains
+from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.roles import app_role
 from mongo_datalayer.server import LocalServer
 from tests.cli.commands import NOBODY, kill_when, run, slowed
-from tests.cli.people import Documents, put_person, snapshot, storage_of
+from tests.cli.people import LARGE, Documents, put_long_thread, put_person, snapshot, storage_of
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 
@@ -38,7 +40,7 @@ async def test_everything_of_a_person_goes_and_nothing_else(
     done = await run("erase-user", ALICE, "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert "Removed: 3 threads, 3 files, 1 user." in done.out
+    assert "Removed: 3 threads, 3 files, 0 large values, 1 user." in done.out
     assert "nothing is left" in done.out
     tombstones = await database.threads.find({"deletedAt": {"$exists": True}}).to_list(None)
     assert [set(tombstone) for tombstone in tombstones] == [{"_id", "deletedAt"}] * 3
@@ -67,8 +69,84 @@ async def test_a_dry_run_counts_and_changes_nothing(
         "elements": "3",
         "files": "3",
         "bytes of files": str(size),
+        "large values": "0",
+        "bytes of large values": "0",
+        "documents of overflow": "0",
     }
     assert await snapshot(database) == before
+
+
+async def test_all_of_a_long_thread_goes(where: tuple[str, ...], database: Documents) -> None:
+    await put_person(database, BOB, threads=1)
+    await put_long_thread(database, "bobs", BOB)
+    before = await snapshot(database)
+    alice = await put_long_thread(database, "alices", ALICE)
+    overflow = await database.thread_overflow.count_documents({"thread": "alices"})
+    # A copy that a killed move left: nobody reads it, and it is this person's too.
+    part = await database.thread_overflow.find_one({"thread": "alices", "steps.id": "alices/step2"})
+    assert part is not None
+    await database.thread_overflow.insert_one({**part, "_id": "nobody lists it"})
+
+    dry = await run("erase-user", ALICE, "--dry-run", *where)
+    done = await run("erase-user", ALICE, "--yes", *where)
+
+    counts = dict(line.rsplit(None, 1) for line in dry.out.splitlines()[:-1])
+    assert counts == {
+        "user": "1",
+        "threads": "1",
+        "steps": "8",
+        "feedback": "1",
+        "elements": "1",
+        "files": "1",
+        "bytes of files": "16",
+        "large values": "1",
+        "bytes of large values": f"{len(LARGE):,}",
+        "documents of overflow": str(overflow + 1),
+    }
+    assert (done.code, done.err) == (0, ""), done
+    assert "Removed: 1 threads, 1 files, 1 large values, 1 user." in done.out
+    await database.threads.delete_many({"deletedAt": {"$exists": True}})
+    after = await snapshot(database)
+    assert after == before
+    assert mentions(after, ALICE) == mentions(after, alice) == mentions(after, "alices") == []
+
+
+async def test_what_is_left_of_a_long_thread_is_found(database: Documents) -> None:
+    await put_long_thread(database, "t", ALICE)
+    erasure = Erasure(database, FileBucket(database), ALICE)
+    person = await erasure.person()
+    parts = await database.thread_overflow.find({"value": None}).to_list()
+    values = await database["fs.files"].find({"filename": {"$regex": "^values/"}}).to_list()
+    chunks = await database["fs.chunks"].find({"files_id": values[0]["_id"]}).to_list()
+
+    erased = await erasure.erase(person, lambda: None)
+    nothing = await erasure.remains(person, erased)
+    await database.thread_overflow.insert_many(parts)
+    await database["fs.files"].insert_many(values)
+    await database["fs.chunks"].insert_many(chunks)
+    found = await erasure.remains(person, erased)
+
+    assert nothing == Remains()
+    assert found.documents == {
+        "thread_overflow": len(parts),
+        "the list of files": 1,
+        "the content of files": 1,
+    }
+
+
+async def test_a_long_thread_that_a_killed_erasure_left_is_erased_by_the_next(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_long_thread(database, "t", ALICE)
+    # As when it was killed between the overflow and the head: the thread cannot be read whole.
+    await database.thread_overflow.delete_many({})
+
+    dry = await run("erase-user", ALICE, "--dry-run", *where)
+    done = await run("erase-user", ALICE, "--yes", *where)
+
+    assert (dry.code, done.code, done.err) == (0, 0, ""), (dry, done)
+    await database.threads.delete_many({"deletedAt": {"$exists": True}})
+    assert not any((await snapshot(database)).values())
 
 
 async def test_an_unknown_person(where: tuple[str, ...], database: Documents) -> None:
@@ -105,7 +183,7 @@ async def test_threads_of_an_earlier_user_with_the_identifier_go_too(
     done = await run("erase-user", ALICE, "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert "Removed: 1 threads, 1 files, 0 user." in done.out
+    assert "Removed: 1 threads, 1 files, 0 large values, 0 user." in done.out
     assert mentions(await snapshot(database), f"of {ALICE}") == []
 
 
@@ -241,7 +319,7 @@ async def test_the_commands_work_with_the_role_of_the_app_and_no_more(tmp_path: 
             assert [done.code for done in (exported, pruned, imported)] == [0, 0, 0]
             assert pruned.out.startswith("Removed: 2 threads, 2 files")
             assert imported.out.startswith("Stored: 1 users, 2 threads, 2 files.")
-            assert "Removed: 2 threads, 2 files, 1 user." in erased.out
+            assert "Removed: 2 threads, 2 files, 0 large values, 1 user." in erased.out
             assert erased.code == 1
             assert "Not searched, the login may not read it: ratings\n" in erased.err
             assert "not all collections were searched" in erased.err

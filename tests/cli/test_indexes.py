@@ -14,7 +14,7 @@ import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.database import Database
 
-from mongo_datalayer.indexes import DECLARED, Index, apply_indexes
+from mongo_datalayer.indexes import DECLARED, Index, apply_indexes, declared_indexes
 from mongo_datalayer.server import LocalServer
 
 COMMAND = ("-m", "mongo_datalayer.cli", "indexes")
@@ -167,6 +167,25 @@ def test_check_prints_json(where: tuple[str, ...], database: Documents) -> None:
     found = json.loads(result.stdout)
     assert (found["missing"], set(found["present"])) == ([], declared)
     assert found["unknown"] == ["users.team"]
+
+
+def test_the_indexes_of_another_bucket_of_files(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    declared = {str(index) for index in declared_indexes("docs")}
+    run(*COMMAND, "apply", *where)
+
+    before = run(*COMMAND, "check", "--json", "--bucket", "docs", *where)
+    applied = run(*COMMAND, "apply", "--bucket", "docs", *where)
+    after = run(*COMMAND, "check", "--bucket", "docs", *where)
+
+    missing = {"docs.files.filename_1_uploadDate_1", "docs.chunks.files_id_1_n_1"}
+    missing |= {"docs.files.thread"}
+    assert declared == ALL | missing  # those of large values stay
+    assert (before.returncode, set(json.loads(before.stdout)["missing"])) == (1, missing)
+    assert (applied.returncode, set(told(applied.stdout))) == (0, missing)
+    assert (after.returncode, states(after.stdout)) == (0, dict.fromkeys(declared, "present"))
+    assert names_in(database) == declared
 
 
 def test_what_differs_is_left_alone_unless_asked_for(

@@ -15,11 +15,12 @@ from mongo_datalayer.retention import Rule, prune
 from mongo_datalayer.server import LocalServer
 from mongo_datalayer.threads import Threads
 from tests.cli.commands import NOBODY, kill_when, run, slowed
-from tests.cli.people import Documents, snapshot
+from tests.cli.people import LARGE, Documents, put_long_thread, snapshot
 from tests.docs.pages import DOCS, code_blocks
 from tests.programs import require_mongosh
 
 OLD, YOUNG = 100, 1
+NOT_LONG = ", 0 large values, 0 bytes of large values, 0 documents of overflow"
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_what_was_not_touched_goes_with_its_files(
     unchanged = await snapshot(database)
     done = await run("prune", "--days", "30", *where)
 
-    counts = "2 threads, 2 files, 10 bytes of files"
+    counts = f"2 threads, 2 files, 10 bytes of files{NOT_LONG}"
     assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
     assert (dry.code, dry.err, done.code, done.err) == (0, "", 0, "")
     assert unchanged == before
@@ -88,7 +89,7 @@ async def test_nothing_to_do(where: tuple[str, ...], database: Documents) -> Non
     done = await run("prune", "--days", "30", *where)
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == "Removed: 0 threads, 0 files, 0 bytes of files.\n"
+    assert done.out == f"Removed: 0 threads, 0 files, 0 bytes of files{NOT_LONG}.\n"
     assert await left(database) == ({"young"}, {"young/e"})
 
 
@@ -128,9 +129,8 @@ async def test_a_thread_that_is_touched_meanwhile_stays(database: Documents) -> 
             return await super().expire(thread_id, condition)
 
     told: list[int] = []
-    pruned = await prune(
-        WokenThreads(database), FileBucket(database), Rule(days_ago(30)), told.append
-    )
+    bucket = FileBucket(database)
+    pruned = await prune(WokenThreads(database), bucket, bucket, Rule(days_ago(30)), told.append)
 
     assert (pruned.threads, pruned.files) == (1, 1)
     assert told == [1]
@@ -162,6 +162,69 @@ async def test_a_killed_run_is_completed_by_the_next(
     assert (done.code, done.err) == (0, ""), done
     assert done.out.startswith(f"Removed: {alive} threads, 30 files")
     assert await left(database) == ({"young"}, {"young/e"})
+
+
+@pytest.mark.parametrize("bucket", ["fs", "docs"])
+async def test_all_of_a_long_thread_goes(
+    where: tuple[str, ...], database: Documents, bucket: str
+) -> None:
+    await put_long_thread(database, "long")
+    await put_long_thread(database, "young")
+    await database.threads.update_one({"_id": "long"}, {"$set": {"updatedAt": days_ago(OLD)}})
+    await database.threads.update_one({"_id": "young"}, {"$set": {"updatedAt": days_ago(YOUNG)}})
+    kept = await Threads(database).get("young")
+    overflow = await database.thread_overflow.count_documents({"thread": "long"})
+    named = ("--bucket", bucket, *where)
+
+    dry = await run("prune", "--days", "30", "--dry-run", *named)
+    still = await database.thread_overflow.count_documents({"thread": "long"})
+    done = await run("prune", "--days", "30", *named)
+
+    files = "1 files, 16 bytes" if bucket == "fs" else "0 files, 0 bytes"
+    counts = (
+        f"1 threads, {files} of files, 1 large values, {len(LARGE)} bytes of large values, "
+        f"{overflow} documents of overflow"
+    )
+    assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
+    assert still == overflow > 3
+    assert done.out == f"Removed: {counts}.\n"
+    assert await database.thread_overflow.count_documents({"thread": "long"}) == 0
+    ids = await database["fs.files"].distinct("_id", {"metadata.threadId": "long"})
+    assert len(ids) == (0 if bucket == "fs" else 1)  # the element's file is in the other bucket
+    assert set(await database["fs.chunks"].distinct("files_id")) == set(
+        await database["fs.files"].distinct("_id")
+    )
+    assert await Threads(database).get("young") == kept
+
+
+async def test_a_long_thread_that_a_killed_run_left_is_completed_by_the_next(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_long_thread(database, "long")
+    # As when it was killed right behind the head.
+    await database.threads.replace_one({"_id": "long"}, {"deletedAt": days_ago(0)})
+    overflow = await database.thread_overflow.count_documents({})
+
+    done = await run("prune", "--days", "30", *where)
+
+    assert done.out.startswith("Removed: 0 threads, 1 files, 16 bytes of files, 1 large values")
+    assert f", {overflow} documents of overflow" in done.out
+    assert await left(database) == (set(), set())
+    assert await database.thread_overflow.count_documents({}) == 0
+
+
+async def test_a_thread_whose_parts_are_missing_can_be_removed(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_long_thread(database, "damaged")
+    await database.threads.update_one({}, {"$set": {"updatedAt": days_ago(OLD)}})
+    await database.thread_overflow.delete_one({"value": None})
+
+    done = await run("prune", "--days", "30", *where)
+
+    assert (done.code, done.err) == (0, ""), done
+    assert await left(database) == (set(), set())
+    assert await database.thread_overflow.count_documents({}) == 0
 
 
 async def test_the_ttl_index_of_the_page_spares_the_pinned_and_the_shared() -> None:

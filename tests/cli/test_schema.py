@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -230,7 +231,7 @@ def test_why_a_document_does_not_fit() -> None:
         "name: long instead of string or null",
         "updatedAt: string instead of date or null",
         "steps.1.id: missing",
-        "steps.1.output: bool instead of string or null",
+        "steps.1.output: bool instead of string or object or null",
         "steps.1.feedback.value: 2 instead of 0 or 1",
         "elements: object instead of array or null",
     }
@@ -298,10 +299,12 @@ async def test_check_lists_what_does_not_fit(where: tuple[str, ...], database: D
     as_json = await run("schema", "check", "--json", *where)
 
     assert (fitting.code, fitting.err) == (0, "")
-    assert fitting.out.count("validator missing  every document fits") == 2
+    assert fitting.out.count("validator missing  every document fits") == len(MODELS)
     assert (listed.code, listed.err) == (1, "")
-    assert listed.out.splitlines()[1:] == [
-        "threads  validator missing  3 do not fit",
+    shown = listed.out.splitlines()
+    begin = next(n for n, line in enumerate(shown) if line.startswith("threads "))
+    assert shown[begin].split("  ")[-1] == "3 do not fit"
+    assert shown[begin + 1 : begin + 4] == [
         "  bad0  name: int instead of string or null",
         "  bad1  name: int instead of string or null",
         "  bad2  name: int instead of string or null",
@@ -329,11 +332,11 @@ async def test_apply_warns_first_then_refuses_and_repeats_safely(
     again = await run("schema", "apply", "--action", "error", *where)
     dry_again = await run("schema", "apply", "--action", "error", "--dry-run", *where)
 
-    assert (dry.code, dry.out.count("would be set (warn)")) == (0, 2)
+    assert (dry.code, dry.out.count("would be set (warn)")) == (0, len(MODELS))
     assert made_by_dry_run == []
-    assert (warned.code, warned.out.count("validator set (warn)")) == (0, 2)
-    assert (refusing.code, refusing.out.count("validator set (error)")) == (0, 2)
-    assert (again.code, again.out.count("validator present (error)")) == (0, 2)
+    assert (warned.code, warned.out.count("validator set (warn)")) == (0, len(MODELS))
+    assert (refusing.code, refusing.out.count("validator set (error)")) == (0, len(MODELS))
+    assert (again.code, again.out.count("validator present (error)")) == (0, len(MODELS))
     assert dry_again.out == again.out
     with pytest.raises(WriteError, match="failed validation"):
         await database.threads.insert_one({"_id": "worse", "name": 1})
@@ -353,12 +356,12 @@ async def test_a_validator_of_somebody_else_is_left_alone(
     replaced = await run("schema", "apply", "--replace", *where)
 
     assert left.code == 1
-    assert "threads  validator foreign (error)" in left.out
+    assert re.search(r"^threads +validator foreign \(error\)", left.out, re.MULTILINE)
     assert "--replace" in left.err
     assert options["validator"] == theirs
     assert checked.code == 1
     assert replaced.code == 0
-    assert (await check_validators(database))[1].state == "present"
+    assert {v.state for v in await check_validators(database)} == {"present"}
 
 
 async def test_the_validator_of_another_version_is_replaced(
@@ -371,9 +374,9 @@ async def test_the_validator_of_another_version_is_replaced(
     applied = await run("schema", "apply", *where)
 
     assert before.code == 1
-    assert "users    validator outdated (error)" in before.out
+    assert re.search(r"^users +validator outdated \(error\)", before.out, re.MULTILINE)
     assert applied.code == 0
-    assert [v.state for v in await check_validators(database)] == ["present", "present"]
+    assert {v.state for v in await check_validators(database)} == {"present"}
 
 
 @pytest.mark.parametrize("command", ["check", "apply"])

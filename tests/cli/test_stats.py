@@ -4,6 +4,7 @@ import json
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import bson
 import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -11,7 +12,7 @@ from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.cli.stats import readable
 from mongo_datalayer.statistics import count_everything, week_starts
 from tests.cli.commands import NOBODY, run
-from tests.cli.people import put_person, storage_of
+from tests.cli.people import LARGE, put_long_thread, put_person, storage_of
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -54,6 +55,9 @@ async def test_everything_is_counted(where: tuple[str, ...], filled: Documents) 
         "thumbs_down": 1,
         "files": 3,
         "file_bytes": sum(sizes),
+        "long_threads": 0,
+        "large_values": 0,
+        "large_value_bytes": 0,
     }
     by_name = {collection["name"]: collection for collection in counted["collections"]}
     assert by_name.keys() == {"users", "threads", "fs.files", "fs.chunks"}
@@ -66,6 +70,43 @@ async def test_everything_is_counted(where: tuple[str, ...], filled: Documents) 
     stored = await filled.threads.find_one({"_id": "bob/0"})
     assert stored is not None
     assert 0 < counted["longest"][0]["bytes"] < 4000
+
+
+async def test_long_threads_are_counted_with_their_parts_and_values(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    await put_person(database, "bob", threads=1)
+    await put_long_thread(database, "t", steps=12)
+    part = await database.thread_overflow.find_one({"steps.id": "t/step2"})
+    assert part is not None
+    await database.thread_overflow.insert_one({**part, "_id": "nobody lists it"})
+    head = await database.threads.find_one({"_id": "t"})
+    assert head is not None
+    documents = [
+        head,
+        *await database.thread_overflow.find({"_id": {"$in": head["parts"]}}).to_list(),
+    ]
+
+    done = await run("stats", "--json", *where)
+
+    counted = json.loads(done.out)
+    totals = counted["totals"]
+    assert (totals["threads"], totals["long_threads"]) == (2, 1)
+    assert (totals["steps"], totals["elements"], totals["thumbs_up"]) == (14, 2, 2)
+    assert (totals["files"], totals["large_values"]) == (2, 1)
+    assert totals["file_bytes"] == len("of a long thread") + len("file of bob/0")
+    assert totals["large_value_bytes"] == len(LARGE)
+    week = counted["weeks"][-1]
+    assert (week["files"], week["large_values"]) == (2, 1)
+    assert week["large_value_bytes"] == len(LARGE)
+    assert "thread_overflow" in {collection["name"] for collection in counted["collections"]}
+    assert [(thread["id"], thread["steps"]) for thread in counted["longest"]] == [
+        ("t", 12),
+        ("bob/0", 2),
+    ]
+    assert counted["longest"][0]["bytes"] == sum(len(bson.encode(one)) for one in documents)
+    assert counted["longest"][0]["large_value_bytes"] == len(LARGE)
+    assert counted["longest"][1]["large_value_bytes"] == 0
 
 
 async def test_growth_goes_into_the_week_it_was_in(database: Documents) -> None:
@@ -103,6 +144,7 @@ async def test_the_tables_show_the_same_numbers(where: tuple[str, ...], filled: 
     cells = [[cell.strip() for cell in line.split("│")] for line in done.out.splitlines()]
     assert (done.code, done.err) == (0, "")
     assert ["", "steps", "7", ""] in cells
+    assert ["", "large value bytes", "0 B", ""] in cells
     assert ["", "thumbs down", "1", ""] in cells
     assert any(row[1:3] == ["bob/0", "3"] and row[-2] == "[red]:smile: [/]" for row in cells)
     monday = week_starts(datetime.now(timezone.utc), 1)[0].isoformat()

@@ -20,6 +20,7 @@ from bson.codec_options import CodecOptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.errors import ExportFormatError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import CHUNK_BYTES, FileDetails
@@ -68,8 +69,13 @@ def there(mongo_uri: str, other: Documents) -> tuple[str, ...]:
 
 
 async def documents(database: Documents) -> dict[str, list[bytes]]:
-    """Users and threads as their BSON: equal bytes are equal types too."""
+    """Users and threads as their BSON: equal bytes are equal types too.
+
+    Without the size of a thread's steps, which is a bound, and exact after an import.
+    """
     stored = await snapshot(database)
+    for thread in stored.get("threads", []):
+        thread.pop("bytes", None)
     return {name: [bson.encode(d) for d in stored.get(name, [])] for name in ("users", "threads")}
 
 
@@ -471,7 +477,9 @@ async def test_memory_does_not_grow_with_the_export(
 ) -> None:
     text = "x" * 500_000
     for number in range(100):
-        await database.threads.insert_one({"_id": str(number), "steps": [{"output": text}]})
+        await database.threads.insert_one(
+            {"_id": str(number), "steps": [{"id": "s", "output": text}]}
+        )
     await put_file(database, "big", os.urandom(100_000_000))
     path = tmp_path / "chats.jsonl"
 
@@ -533,6 +541,95 @@ async def test_a_person_who_waits_sees_progress(
 
     assert code == 0, seen
     assert shown in seen
+
+
+# Long threads ---------------------------------------------------------------------------------
+
+MB = 1024 * 1024
+
+
+async def put_longest_thread(
+    database: Documents, thread_id: str, *, steps: int = 131, megabytes: int = 17
+) -> None:
+    """A thread of 30 MB: a message of 17 MB, and 130 of 100 kB."""
+    layer = MongoDataLayer(client=database.client, database=database.name)
+    for number in range(steps):
+        size = megabytes * MB if number == 60 else 100_000
+        await layer.create_step(
+            {
+                "id": f"{thread_id}/{number}",
+                "threadId": thread_id,
+                "type": "user_message",
+                "output": f"{number} Zürich 🙂 " + "x" * size,
+                "createdAt": f"2026-01-02T03:{number // 60:02}:{number % 60:02}Z",
+            }
+        )
+
+
+async def read(database: Documents, thread_id: str) -> Any:
+    layer = MongoDataLayer(client=database.client, database=database.name)
+    return await layer.get_thread(thread_id)
+
+
+async def test_a_long_thread_is_the_same_after_an_import_that_was_killed_before(
+    mongo_uri: str,
+    where: tuple[str, ...],
+    database: Documents,
+    other: Documents,
+    tmp_path: Path,
+) -> None:
+    await put_longest_thread(database, "t")
+    thread = await read(database, "t")
+    path = tmp_path / "chats.jsonl"
+
+    exported = await run("export", "--files", "--output", str(path), *where)
+    kinds = [record["type"] for record in records(path)]
+
+    async def in_the_middle() -> bool:
+        return await other.thread_overflow.count_documents({"value": None}) >= 3
+
+    async with slowed(database, "insert") as app:
+        slow = ("--uri", f"{mongo_uri}/?appName={app}", "--database", other.name)
+        assert await kill_when(in_the_middle, "import", str(path), *slow) == -signal.SIGKILL
+    begun = await other.threads.count_documents({})
+    imported = await run("import", str(path), *there(mongo_uri, other))
+
+    assert (exported.code, exported.err) == (0, ""), exported
+    assert kinds == ["header", "thread", "trailer"]  # the text is in the thread, and no file
+    assert begun == 0
+    assert imported.out.startswith("Stored: 0 users, 1 threads, 0 files."), imported
+    assert await read(other, "t") == thread
+    assert len(thread["steps"]) == 131
+    assert len(thread["steps"][60]["output"]) > 17 * MB
+    stored = await snapshot(other)
+    listed = stored["threads"][0]["parts"]
+    assert len(listed) > 1
+    largest = max(len(bson.encode(one)) for name in stored for one in stored[name])
+    assert largest < 2 * MB
+
+    replaced = await run("import", str(path), "--on-conflict", "replace", *there(mongo_uri, other))
+
+    assert replaced.code == 0, replaced
+    assert await read(other, "t") == thread
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_no_more_than_one_long_thread_is_in_memory(
+    mongo_uri: str, where: tuple[str, ...], database: Documents, other: Documents, tmp_path: Path
+) -> None:
+    path = tmp_path / "chats.jsonl"
+    peaks = []
+    for thread_ids in ("ab", "cdefgh"):
+        for thread_id in thread_ids:
+            await put_longest_thread(database, thread_id, steps=61, megabytes=9)
+        written = await _peak("export", "--output", str(path), *where)
+        stored = await _peak("import", str(path), *there(mongo_uri, other))
+        peaks.append((written, stored))
+
+    assert path.stat().st_size > 8 * 15_000_000
+    (few, few_stored), (many, many_stored) = peaks
+    assert many < few + 40 * MB, peaks
+    assert many_stored < few_stored + 40 * MB, peaks
 
 
 # The format -----------------------------------------------------------------------------------

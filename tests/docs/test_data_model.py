@@ -12,27 +12,47 @@ from pydantic import BaseModel
 
 from mongo_datalayer import values
 from mongo_datalayer.codec import read_thread
-from mongo_datalayer.documents import Stored, ThreadDocument
+from mongo_datalayer.documents import LargeValue, OverflowDocument, Stored, ThreadDocument
 from mongo_datalayer.indexes import DECLARED
+from mongo_datalayer.large_values import is_value_key
 from tests.docs.pages import DOCS, README, code_blocks, table_rows
 
 DATA_MODEL = DOCS / "data-model.md"
+CHATKIT = DOCS / "chatkit.md"
 DOCUMENTS = [*code_blocks(README, "json"), *code_blocks(DATA_MODEL, "json")]
 
 
-def test_both_pages_show_a_document() -> None:
-    assert len(DOCUMENTS) == 2
+SHOWN = ["README", "a thread", "a head", "a part"]
 
 
-@pytest.mark.parametrize("text", DOCUMENTS, ids=["README", "data-model"])
+def test_every_kind_of_document_is_shown() -> None:
+    assert len(DOCUMENTS) == len(SHOWN)
+    stored = [_stored(text) for text in DOCUMENTS]
+    assert ["parts" in document for document in stored] == [False, False, True, False]
+    assert stored[3]["_id"] in stored[2]["parts"]
+    assert stored[3]["thread"] == stored[2]["_id"]
+
+
+@pytest.mark.parametrize("text", DOCUMENTS, ids=SHOWN)
 def test_a_shown_document_is_one_the_code_knows(text: str) -> None:
-    thread = ThreadDocument.model_validate(_stored(text))
+    stored = _stored(text)
+    model = OverflowDocument if "thread" in stored else ThreadDocument
+    shown = model.model_validate(stored)
 
-    assert [model for model in _models(thread) if model.model_extra] == []
-    assert thread.steps
+    assert [model for model in _models(shown) if model.model_extra] == []
+    assert shown.steps
 
 
-@pytest.mark.parametrize("text", DOCUMENTS, ids=["README", "data-model"])
+def test_a_large_value_is_shown_as_its_reference() -> None:
+    head = ThreadDocument.model_validate(_stored(DOCUMENTS[2]))
+    assert head.steps
+    (step,) = head.steps
+
+    assert isinstance(step.output, LargeValue)
+    assert is_value_key(step.output.gridfs)
+
+
+@pytest.mark.parametrize("text", DOCUMENTS[:3], ids=SHOWN[:3])
 def test_a_shown_document_is_in_the_order_it_is_read_in(text: str) -> None:
     stored = _stored(text)
     shown = [step["id"] for step in stored["steps"]]
@@ -56,7 +76,10 @@ def _models(model: BaseModel) -> Iterator[BaseModel]:
 
 def test_every_field_of_every_document_is_described() -> None:
     described = {
-        name for cells in table_rows(DATA_MODEL) for name in re.findall(r"`([^`]+)`", cells[0])
+        name
+        for page in (DATA_MODEL, CHATKIT)
+        for cells in table_rows(page)
+        for name in re.findall(r"`([^`]+)`", cells[0])
     }
 
     for model in Stored.__subclasses__():
@@ -66,7 +89,11 @@ def test_every_field_of_every_document_is_described() -> None:
 
 
 def test_every_index_is_described_with_its_keys() -> None:
-    rows = {cells[0].strip("`"): cells[1] for cells in table_rows(DATA_MODEL)}
+    rows = {
+        cells[0].strip("`"): cells[1]
+        for page in (DATA_MODEL, CHATKIT)
+        for cells in table_rows(page)
+    }
 
     for index in DECLARED:
         keys = ", ".join(f"{name}: {direction}" for name, direction in index.keys)

@@ -32,7 +32,7 @@ async def main(uri: str, database: str) -> None:
                 killed()
             return part_id
 
-        threads._overflow._add = add  # type: ignore[method-assign]
+        threads._overflow._add = add  # type: ignore[method-assign,assignment]
         for number in range(100):
             await threads.create_step("t", {"id": f"{number:03}", "output": "x" * 20})
 

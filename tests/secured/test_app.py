@@ -19,8 +19,9 @@ from starlette.applications import Starlette
 from mongo_datalayer import GridFSStorageClient, MongoDataLayer
 from mongo_datalayer.cli import main
 from mongo_datalayer.files import files_route
-from mongo_datalayer.views import CONVERSATIONS
+from mongo_datalayer.views import CONVERSATIONS, apply_views
 from tests.cli.commands import run
+from tests.cli.people import small_documents
 from tests.order.turn import Turn
 from tests.programs import require_mongosh
 from tests.secured.conftest import DATABASE, Secured
@@ -38,6 +39,18 @@ async def layer(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 @pytest.fixture
+async def overflowing(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[MongoDataLayer]:
+    """The same where next to nothing fits into one document."""
+    monkeypatch.setenv("MONGO_DATALAYER_FILES_SECRET", "a secret of the tests " * 2)
+    with small_documents():
+        layer = MongoDataLayer(secured.uri("app"), database=DATABASE)
+    yield layer
+    await layer.close()
+
+
+@pytest.fixture
 async def app_login(secured: Secured) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
     async with AsyncMongoClient[dict[str, Any]](secured.uri("app")) as client:
         yield client
@@ -49,32 +62,40 @@ def test_the_roles_are_made_by_the_mongo_shell(secured: Secured) -> None:
 
 
 async def test_every_operation_of_the_layer(layer: MongoDataLayer) -> None:
+    await every_operation(layer, "turn")
+
+
+async def test_every_operation_on_long_threads(overflowing: MongoDataLayer) -> None:
+    await every_operation(overflowing, "long turn")
+
+
+async def every_operation(layer: MongoDataLayer, thread_id: str) -> None:
     report = await layer.create_indexes()
     assert report.complete
     user = await layer.create_user(cl.User(identifier="alice"))
-    turn = Turn("turn", user.id)
+    turn = Turn(thread_id, user.id)
     for call in turn.calls:
         await call.run(layer)
 
-    favourite = await layer.set_step_favorite({"id": turn.id("run"), "threadId": "turn"}, True)
+    favourite = await layer.set_step_favorite({"id": turn.id("run"), "threadId": thread_id}, True)
     assert favourite["metadata"] == {"favorite": True}
     assert len(await layer.get_favorite_steps(user.id)) == 1
     listed = await layer.list_threads(
         Pagination(first=5), ThreadFilter(userId=user.id, search="once", feedback=0)
     )
-    assert [thread["id"] for thread in listed.data] == ["turn"]
-    assert await layer.get_thread_author("turn") == "alice"
+    assert [thread["id"] for thread in listed.data] == [thread_id]
+    assert await layer.get_thread_author(thread_id) == "alice"
     assert (await layer.get_user("alice") or user).id == user.id
-    assert await layer.get_element("turn", turn.id("chart")) is not None
-    await layer.delete_element(turn.id("chart"), "turn")
+    assert await layer.get_element(thread_id, turn.id("chart")) is not None
+    await layer.delete_element(turn.id("chart"), thread_id)
     assert await layer.delete_feedback(turn.id("vote"))
     assert await layer.delete_user_session("session")
     await layer.delete_step(turn.id("answer"))
-    thread = await layer.get_thread("turn")
+    thread = await layer.get_thread(thread_id)
     assert thread is not None
     assert len(thread["steps"]) == 4
-    await layer.delete_thread("turn")
-    assert await layer.get_thread("turn") is None
+    await layer.delete_thread(thread_id)
+    assert await layer.get_thread(thread_id) is None
 
 
 async def test_files_are_stored_served_and_deleted(layer: MongoDataLayer) -> None:
@@ -120,10 +141,15 @@ COMMANDS = [
 ]
 
 
-async def test_every_command(secured: Secured, layer: MongoDataLayer, tmp_path: Path) -> None:
+async def test_every_command(
+    secured: Secured, layer: MongoDataLayer, overflowing: MongoDataLayer, tmp_path: Path
+) -> None:
     user = await layer.create_user(cl.User(identifier="zoe"))
-    for call in Turn("of zoe", user.id).calls:
-        await call.run(layer)
+    for name, of in {"of zoe": layer, "long": overflowing}.items():
+        for call in Turn(name, user.id).calls:
+            await call.run(of)
+    async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        assert await root[DATABASE].thread_overflow.count_documents({"thread": "long"}) > 1
 
     for command in COMMANDS:
         words = [str(tmp_path / "export.jsonl") if word == FILE else word for word in command]
@@ -159,6 +185,7 @@ def _commands() -> list[tuple[str, ...]]:
     [
         (DATABASE, {"drop": "threads"}),
         (DATABASE, {"drop": "fs.chunks"}),
+        (DATABASE, {"drop": "thread_overflow"}),
         (DATABASE, {"dropDatabase": 1}),
         (DATABASE, {"delete": "threads", "deletes": [{"q": {}, "limit": 0}]}),
         (DATABASE, {"dropIndexes": "threads", "index": "*"}),
@@ -170,6 +197,7 @@ def _commands() -> list[tuple[str, ...]]:
         (DATABASE, {"create": "something else"}),
         (DATABASE, {"find": "conversations"}),
         (DATABASE, {"drop": "conversations"}),
+        (DATABASE, {"find": "conversation_steps"}),
         (DATABASE, {"find": "system.users"}),
         ("other", {"find": "secrets"}),
         ("other", {"insert": "secrets", "documents": [{}]}),
@@ -193,6 +221,7 @@ async def test_what_the_role_does_not_grant_is_refused(
 
 async def test_the_view_of_another_version_is_changed(secured: Secured) -> None:
     async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        await apply_views(root[DATABASE])
         await root[DATABASE].drop_collection(CONVERSATIONS)
         await root[DATABASE].create_collection(
             CONVERSATIONS,
@@ -204,7 +233,10 @@ async def test_the_view_of_another_version_is_changed(secured: Secured) -> None:
     changed = await run("views", "apply", *login)
     checked = await run("views", "check", *login)
 
-    assert (changed.code, changed.out) == (0, "conversations  set\n")
+    assert (changed.code, changed.out) == (
+        0,
+        "conversations  set\nconversation_steps  present  as this version declares it\n",
+    )
     assert checked.code == 0
 
 

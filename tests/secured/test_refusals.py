@@ -9,7 +9,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from mongo_datalayer.roles import COLLECTIONS
-from mongo_datalayer.views import CONVERSATIONS, apply_view
+from mongo_datalayer.views import CONVERSATIONS, STEPS, VIEWS, apply_views
 from tests.cli.commands import Done, run
 from tests.secured.conftest import DATABASE, PASSWORD, Secured
 
@@ -27,7 +27,7 @@ async def command(secured: Secured, user: str, *arguments: str) -> Done:
 # Analysts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("collection", [*COLLECTIONS, CONVERSATIONS])
+@pytest.mark.parametrize("collection", [*COLLECTIONS, *VIEWS])
 @pytest.mark.parametrize(
     "write",
     [
@@ -56,12 +56,13 @@ async def test_an_analyst_writes_nothing(
 async def test_an_analyst_reads_conversations_but_no_content_of_files(secured: Secured) -> None:
     async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
         await root[DATABASE].threads.replace_one({"_id": "read me"}, {}, upsert=True)
-        await apply_view(root[DATABASE])
+        await apply_views(root[DATABASE])
     async with AsyncMongoClient[dict[str, Any]](secured.uri("analyst")) as client:
         chat = client[DATABASE]
         assert await chat.threads.find_one({"_id": "read me"}) == {"_id": "read me"}
         shown = await chat.conversations.find_one({"_id": "read me"})
         assert shown == {"_id": "read me", "steps": [], "elements": []}
+        assert await chat[STEPS].find({"thread": "read me"}).to_list() == []
         assert await chat["fs.files"].count_documents({}) >= 0
         for database, collection in (("other", "secrets"), (DATABASE, "fs.chunks")):
             with pytest.raises(OperationFailure) as refused:

@@ -20,10 +20,10 @@ from chainlit.types import Feedback
 from chainlit.user import PersistedUser, User
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import GridFSStorageClient, MongoDataLayer, StorageError
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer, StorageError, overflow
 from mongo_datalayer.codec import read_time
 from mongo_datalayer.files import FileLinks
-from mongo_datalayer.views import apply_view
+from mongo_datalayer.views import apply_views
 
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
@@ -73,31 +73,45 @@ class Written:
         return self.now - timedelta(days=days)
 
 
-async def write_conversations(uri: str, name: str, folder: Path) -> Written:
-    """Fill the database ``name``; nothing is written past the layer but one old date."""
+LONG = overflow.Bounds(head=1500, kept=500, value=60_000)
+"""With these a conversation of a few steps is a long one."""
+
+
+async def write_conversations(
+    uri: str, name: str, folder: Path, bounds: overflow.Bounds
+) -> Written:
+    """Fill the database ``name``; nothing is written past the layer but one old date.
+
+    ``bounds`` say how much one document holds.
+    """
     async with AsyncMongoClient[dict[str, Any]](uri, tz_aware=True) as client:
         storage = GridFSStorageClient(client[name], links=FileLinks("a secret for the tests"))
-        async with opened_layer(client, name, storage) as layer:
+        async with opened_layer(client, name, storage, bounds) as layer:
             alice, bob = await _users(layer)
             written = Written(datetime.now(timezone.utc), alice.id, bob.id)
             await _alices_threads(layer, written)
             await _bobs_threads(layer, written)
             await _nobodys_thread(layer, written)
             await _files(layer, storage, written, folder)
-        await apply_view(client[name])
+        await apply_views(client[name])
         # The layer dates feedback with the time it is given: only so can there be an old one.
-        await client[name].threads.update_one(
-            {"_id": written.address, "steps.feedback.value": 0},
-            {"$set": {"steps.$.feedback.updatedAt": written.days_ago(20)}},
-        )
+        old = {"$set": {"steps.$.feedback.updatedAt": written.days_ago(20)}}
+        for collection, of in (("threads", "_id"), ("thread_overflow", "thread")):
+            condition = {of: written.address, "steps.feedback.value": 0}
+            await client[name][collection].update_one(condition, old)
     return written
 
 
 @asynccontextmanager
 async def opened_layer(
-    client: AsyncMongoClient[dict[str, Any]], name: str, storage: GridFSStorageClient
+    client: AsyncMongoClient[dict[str, Any]],
+    name: str,
+    storage: GridFSStorageClient,
+    bounds: overflow.Bounds = overflow.BOUNDS,
 ) -> AsyncIterator[MongoDataLayer]:
-    layer = MongoDataLayer(client=client, database=name, storage_client=storage)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(overflow, "BOUNDS", bounds)
+        layer = MongoDataLayer(client=client, database=name, storage_client=storage)
     await layer.create_indexes()
     yield layer
     await layer.close()
