@@ -302,7 +302,7 @@ class MongoDataLayer(BaseDataLayer):
         await self._write(
             "create_step",
             thread_id,
-            lambda: self._threads.create_step(thread_id, step, owner=owner),
+            lambda: self._threads.steps.create(thread_id, step, owner=owner),
             item_id=step["id"],
         )
 
@@ -314,7 +314,7 @@ class MongoDataLayer(BaseDataLayer):
         await self._write(
             "update_step",
             thread_id,
-            lambda: self._threads.update_step(thread_id, step, owner=owner),
+            lambda: self._threads.steps.update(thread_id, step, owner=owner),
             item_id=step["id"],
         )
 
@@ -326,14 +326,14 @@ class MongoDataLayer(BaseDataLayer):
         async with self._turns.turn(("deletion", step_id)):  # close() waits for the search too
             if expected is not None and await self._delete_step(expected, step_id):
                 return
-            thread_id = await self._retried(lambda: self._threads.find_step(step_id))
+            thread_id = await self._retried(lambda: self._threads.steps.find(step_id))
             if thread_id is not None and thread_id != expected:
                 await self._delete_step(thread_id, step_id)
 
     async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
         """A user's favourite steps, newest first. One aggregation."""
         user_id = codec.identifier(user_id)
-        stored = await self._retried(lambda: self._threads.favorites(user_id))
+        stored = await self._retried(lambda: self._threads.steps.favorites(user_id))
         steps = [codec.read_step(step, thread_id) for thread_id, step in stored]
         return cast("list[StepDict]", codec.newest_first(steps))
 
@@ -352,8 +352,8 @@ class MongoDataLayer(BaseDataLayer):
         whole = self._take_step(marked)[1]
 
         async def mark() -> None:
-            if not await self._threads.set_favorite(thread_id, step["id"], favorite):
-                await self._threads.create_step(thread_id, whole)
+            if not await self._threads.steps.set_favorite(thread_id, step["id"], favorite):
+                await self._threads.steps.create(thread_id, whole)
 
         await self._write("set_step_favorite", thread_id, mark, item_id=step["id"])
         return marked
@@ -390,7 +390,7 @@ class MongoDataLayer(BaseDataLayer):
         await self._write(
             "upsert_feedback",
             thread_id or step_id,
-            lambda: self._threads.put_feedback(thread_id, stored),
+            lambda: self._threads.feedback.put(thread_id, stored),
             item_id=step_id,
         )
         return str(stored["id"])
@@ -399,7 +399,7 @@ class MongoDataLayer(BaseDataLayer):
         """Remove feedback; False when there was none with this id."""
         feedback_id = codec.identifier(feedback_id)
         return await self._write(
-            "delete_feedback", feedback_id, lambda: self._threads.delete_feedback(feedback_id)
+            "delete_feedback", feedback_id, lambda: self._threads.feedback.delete(feedback_id)
         )
 
     # Elements ---------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ class MongoDataLayer(BaseDataLayer):
             kept, before = await self._write(
                 "create_element",
                 thread_id,
-                lambda: self._threads.put_element(thread_id, stored, owner=owner),
+                lambda: self._threads.elements.put(thread_id, stored, owner=owner),
                 item_id=stored["id"],
             )
             await self._files.discard(_left_over(stored, kept=kept, before=before))
@@ -442,7 +442,7 @@ class MongoDataLayer(BaseDataLayer):
         """One element of a thread with a freshly signed link, or None."""
         thread_id = codec.identifier(thread_id)
         element_id = codec.identifier(element_id)
-        stored = await self._retried(lambda: self._threads.get_element(thread_id, element_id))
+        stored = await self._retried(lambda: self._threads.elements.get(thread_id, element_id))
         if stored is None:
             return None
         element = codec.read_element(stored, thread_id)
@@ -458,7 +458,7 @@ class MongoDataLayer(BaseDataLayer):
             removed = await self._write(
                 "delete_element",
                 thread_id or element_id,
-                lambda: self._threads.delete_element(thread_id, element_id),
+                lambda: self._threads.elements.delete(thread_id, element_id),
                 item_id=element_id,
             )
             await self._files.discard(_left_over({}, kept=True, before=removed))
@@ -552,7 +552,7 @@ class MongoDataLayer(BaseDataLayer):
         found, object_keys = await self._write(
             "delete_step",
             thread_id,
-            lambda: self._threads.delete_step(thread_id, step_id),
+            lambda: self._threads.steps.delete(thread_id, step_id),
             item_id=step_id,
         )
         await self._files.discard(object_keys)

@@ -228,9 +228,9 @@ class Erasure:
                 left.unread.append(name)
         for start in range(0, len(erased.thread_ids), BATCH):
             ids = {"_id": {"$in": erased.thread_ids[start : start + BATCH]}}
-            async for _ in self._threads.scan_heads(ids, ()):
+            async for _ in self._threads.archive.scan_heads(ids, ()):
                 left.add(THREADS, 1)
-            async for _ in self._threads.scan_overflow(ids["_id"]["$in"], ()):
+            async for _ in self._threads.archive.scan_overflow(ids["_id"]["$in"], ()):
                 left.add(OVERFLOW, 1)
         for bucket, file_ids in (
             (self._bucket, erased.file_ids),
@@ -247,10 +247,10 @@ class Erasure:
         return await open_collection(self._database, collection).count_documents(anyones)
 
     async def _stored_threads(self, person: Person) -> AsyncIterator[_StoredThread]:
-        async for head in self._threads.scan_heads(person.threads, _COUNTED):
+        async for head in self._threads.archive.scan_heads(person.threads, _COUNTED):
             thread = _StoredThread(head["_id"])
             thread.add(head)
-            async for stored in self._threads.scan_overflow([thread.id], _COUNTED):
+            async for stored in self._threads.archive.scan_overflow([thread.id], _COUNTED):
                 thread.overflow += 1
                 thread.add(stored)
             yield thread
@@ -282,7 +282,7 @@ class Erasure:
         value_ids = [file.file_id for file in await self._large_values(thread_id)]
         await self._values.erase(value_ids)
         erased.value_ids += value_ids
-        await self._threads.delete_overflow([thread_id])
+        await self._threads.archive.delete_overflow([thread_id])
 
 
 @dataclass

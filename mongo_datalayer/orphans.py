@@ -110,7 +110,7 @@ async def find_orphans(
 
 async def _unreferenced(files: list[StoredFile], threads: Threads) -> list[Orphan]:
     """Those of ``files`` that nothing points to."""
-    keys = await threads.object_keys({file.thread_id for file in files if file.thread_id})
+    keys = await threads.archive.object_keys({file.thread_id for file in files if file.thread_id})
     return [
         Orphan(file.file_id, file.object_key, file.size)
         for file in files

@@ -118,13 +118,19 @@ class Overflow:
                 whole[name] = [item for document in stored for item in document.get(name) or ()]
         return whole
 
-    async def find(self, parts: Sequence[str], name: str, item_id: str) -> Document | None:
-        """An item of one of these parts. One command."""
-        part = await self._parts.find_one(
-            {"_id": {"$in": list(parts)}, f"{name}.id": item_id},
-            {name: {"$elemMatch": {"id": item_id}}},
+    async def find(
+        self, head_id: Any, parts: Sequence[str], name: str, item_id: str
+    ) -> Document | None:
+        """An item of one of these parts of a head. One command, none without parts."""
+        if not parts:
+            return None
+        # The parts are many, and their ids not needed to see that none of them has the item.
+        found = self._parts.find(
+            {"thread": head_id, f"{name}.id": item_id}, {name: {"$elemMatch": {"id": item_id}}}
         )
-        return None if part is None else part[name][0]
+        return next(
+            (part[name][0] for part in await found.to_list(None) if part["_id"] in parts), None
+        )
 
     async def holder(self, condition: Mapping[str, Any]) -> Any:
         """The id of a head, one of whose parts may fit; None when none does. One command.

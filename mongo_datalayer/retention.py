@@ -74,7 +74,7 @@ async def count_prunable(
 ) -> Pruned:
     """How much :func:`prune` would remove; changes nothing."""
     found = Pruned()
-    async for batch in _batches(threads.scan_heads(rule.condition, _KEYS)):
+    async for batch in _batches(threads.archive.scan_heads(rule.condition, _KEYS)):
         ids = [thread["_id"] for thread in batch]
         beside = await _look_beside(threads, values, ids)
         found.threads += len(ids)
@@ -102,12 +102,12 @@ async def prune(
         on_threads: Called after each batch.
     """
     removed = Pruned()
-    async for batch in _batches(threads.scan_heads(rule.condition, ())):
+    async for batch in _batches(threads.archive.scan_heads(rule.condition, ())):
         beside = await _look_beside(threads, values, [thread["_id"] for thread in batch])
         gone: list[str] = []
         keys: set[str] = set()
         for thread in batch:
-            object_keys = await threads.expire(thread["_id"], rule.condition)
+            object_keys = await threads.archive.expire(thread["_id"], rule.condition)
             if object_keys is not None:
                 gone.append(thread["_id"])
                 keys.update(object_keys)
@@ -124,7 +124,7 @@ async def _erase_left_over(
     threads: Threads, bucket: FileBucket, values: FileBucket, removed: Pruned
 ) -> None:
     """Erase what belongs to deleted threads: an interrupted run had no time for it."""
-    async for deleted in _batches(threads.deleted_ids()):
+    async for deleted in _batches(threads.archive.deleted_ids()):
         beside = await _look_beside(threads, values, deleted)
         # The files first: the keys of some stand in the overflow.
         await bucket.erase(await _add_files(removed, bucket, deleted, beside.object_keys))
@@ -155,7 +155,7 @@ class _Beside:
 async def _look_beside(threads: Threads, values: FileBucket, thread_ids: list[str]) -> _Beside:
     overflow: Counter[str] = Counter()
     keys: set[str] = set()
-    async for stored in threads.scan_overflow(thread_ids, _KEYS):
+    async for stored in threads.archive.scan_overflow(thread_ids, _KEYS):
         overflow[stored["thread"]] += 1
         keys |= _object_keys([stored])
     files = [file async for file in values.list_belonging(thread_ids) if holds_value(file)]
@@ -165,7 +165,7 @@ async def _look_beside(threads: Threads, values: FileBucket, thread_ids: list[st
 async def _erase_beside(
     threads: Threads, values: FileBucket, beside: _Beside, thread_ids: list[str]
 ) -> None:
-    await threads.delete_overflow(thread_ids)
+    await threads.archive.delete_overflow(thread_ids)
     await values.erase([file.file_id for file in beside.values_of(thread_ids)])
 
 

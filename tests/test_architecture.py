@@ -16,7 +16,7 @@ DRIVERS = frozenset({"pymongo", "bson", "gridfs", "motor", "mongomock", "mongomo
 
 # Every part of the package, lowest first. A part imports only from rows above its own.
 LEVELS = (
-    {"errors", "values", "recent", "ordering"},
+    {"errors", "values", "recent", "ordering", "search"},
     {"config", "documents", "cursor"},
     {"codec", "pipelines", "driver", "retries", "server"},
     {"indexes", "schema", "views"},
@@ -32,7 +32,10 @@ LEVELS = (
 )
 
 # Data in, data out: neither a driver nor Chainlit is loaded with them.
-PURE = ("values", "recent", "ordering", "documents", "cursor", "codec", "pipelines", "config")
+PURE = (
+    *("values", "recent", "ordering", "documents", "cursor", "codec", "pipelines", "search"),
+    "config",
+)
 
 # Where Chainlit is loaded. All other modules can be used without it.
 IMPORT_CHAINLIT = {
@@ -63,7 +66,9 @@ IMPORT_DRIVER = {
     "schema",
     "overflow",
     "large_values",
-    "threads",
+    "threads.archive",
+    "threads.heads",
+    "threads.steps",
     "users",
     "health",
     "orphans",

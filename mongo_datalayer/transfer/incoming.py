@@ -84,11 +84,11 @@ class Import:
     async def _store_thread(self, record: Document) -> bool:
         thread = record["document"]
         if self._dry_run:
-            return self._replace or not await self._threads.exists(thread["_id"])
+            return self._replace or not await self._threads.archive.exists(thread["_id"])
         owner = await self._owner(thread.get("userIdentifier"))
         if owner is not None and thread.get("userId") is not None:
             thread = {**thread, "userId": owner}
-        return await self._threads.restore(thread, replace=self._replace)
+        return await self._threads.archive.restore(thread, replace=self._replace)
 
     async def _owner(self, identifier: str | None) -> str | None:
         """The id that the user has in this database."""

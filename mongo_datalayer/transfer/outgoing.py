@@ -81,7 +81,7 @@ class Export:
         elif self._everything:
             async for stored in self._users.scan():
                 yield self._writer.document("user", stored)
-        async for thread in self._threads.scan(condition):
+        async for thread in self._threads.archive.scan(condition):
             yield self._writer.document("thread", thread)
         if self._with_files:
             async for file in self._files(condition):
@@ -118,7 +118,7 @@ class Export:
                 if newest is not None and not holds_value(newest):
                     yield newest
             return
-        async for thread in self._threads.scan(condition, ("elements.objectKey",)):
+        async for thread in self._threads.archive.scan(condition, ("elements.objectKey",)):
             elements = thread.get("elements") or ()
             keys = [element["objectKey"] for element in elements if element.get("objectKey")]
             found = self._bucket.list_belonging([thread["_id"]], keys)

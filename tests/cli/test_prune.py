@@ -117,20 +117,25 @@ async def test_pinned_and_shared_threads_can_be_exempt(
     assert await left(database) == (kept, {f"{thread}/e" for thread in kept})
 
 
-async def test_a_thread_that_is_touched_meanwhile_stays(database: Documents) -> None:
+async def test_a_thread_that_is_touched_meanwhile_stays(
+    database: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await put_thread(database, "quiet", OLD)
     await put_thread(database, "woken", OLD)
 
-    class WokenThreads(Threads):
-        async def expire(self, thread_id: str, condition: Any) -> list[str] | None:
-            if thread_id == "woken":
-                touch = {"$set": {"updatedAt": days_ago(0)}}
-                await database.threads.update_one({"_id": thread_id}, touch)
-            return await super().expire(thread_id, condition)
+    threads = Threads(database)
+    expire = threads.archive.expire
 
+    async def woken(thread_id: str, condition: Any) -> list[str] | None:
+        if thread_id == "woken":
+            touch = {"$set": {"updatedAt": days_ago(0)}}
+            await database.threads.update_one({"_id": thread_id}, touch)
+        return await expire(thread_id, condition)
+
+    monkeypatch.setattr(threads.archive, "expire", woken)
     told: list[int] = []
     bucket = FileBucket(database)
-    pruned = await prune(WokenThreads(database), bucket, bucket, Rule(days_ago(30)), told.append)
+    pruned = await prune(threads, bucket, bucket, Rule(days_ago(30)), told.append)
 
     assert (pruned.threads, pruned.files) == (1, 1)
     assert told == [1]

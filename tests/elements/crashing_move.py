@@ -34,7 +34,7 @@ async def main(uri: str, database: str) -> None:
 
         threads._overflow._add = add  # type: ignore[method-assign,assignment]
         for number in range(100):
-            await threads.create_step("t", {"id": f"{number:03}", "output": "x" * 20})
+            await threads.steps.create("t", {"id": f"{number:03}", "output": "x" * 20})
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -25,7 +25,7 @@ async def main(uri: str, database: str, where: str) -> None:
         layer = MongoDataLayer(client=client, database=database, storage_client=storage)
         await layer.create_element(Text(id="kept", name="t", content="text", thread_id="t"))
         if where == "before the element":
-            layer._threads.put_element = killed  # type: ignore[method-assign]
+            layer._threads.elements.put = killed  # type: ignore[method-assign]
         else:
             storage.bucket._publish = killed  # type: ignore[method-assign]
         await layer.create_element(Text(id="lost", name="t", content="text", thread_id="t"))

@@ -249,7 +249,7 @@ async def test_a_value_of_feedback_that_waits_for_its_step_stays(
         threads = Threads(database)
     comment = "why " * 100
     feedback = {"id": "f", "forId": "later", "value": 0, "comment": comment}
-    await threads.put_feedback("t", {**feedback, "updatedAt": datetime.now(timezone.utc)})
+    await threads.feedback.put("t", {**feedback, "updatedAt": datetime.now(timezone.utc)})
     stored = await database.threads.find_one({"_id": "t"}) or {}
     assert stored["pendingFeedback"][0]["comment"]["gridfs"]
     await asyncio.sleep(1.1)
@@ -322,7 +322,7 @@ async def test_pieces_are_still_searched_after_a_replacing_restore(database: Doc
     user_id = await put_long_thread(database, "t")
     thread = await whole(database, "t")
     with small_documents():
-        assert await Threads(database).restore(thread, replace=True)
+        assert await Threads(database).archive.restore(thread, replace=True)
 
     found = await Threads(database).page(
         user_id,
