@@ -151,7 +151,13 @@ class MongoDataLayer(BaseDataLayer):
         return cls(settings.require_uri(), **{**defaults, **options})
 
     async def create_indexes(self) -> IndexReport:
-        """Create the indexes that are missing; safe to repeat, also by several processes."""
+        """Create the indexes that are missing; safe to repeat, also by several processes.
+
+        Those of the GridFS bucket that the files are in are among them.
+        """
+        storage = self.storage_client
+        if isinstance(storage, GridFSStorageClient):
+            return await apply_indexes(self._database, bucket=storage.bucket.name)
         return await apply_indexes(self._database)
 
     # Users ------------------------------------------------------------------------------------

@@ -64,12 +64,16 @@ class FileBucket:
     Args:
         database: PyMongo's ``AsyncDatabase``, or Motor's ``AsyncIOMotorDatabase``.
         name: Name of the bucket.
+
+    Attributes:
+        name: Name of the bucket.
     """
 
     def __init__(
         self, database: Database | AsyncIOMotorDatabase[Document], name: str = "fs"
     ) -> None:
         borrowed = cast("Database", database)  # the drivers' objects are used alike
+        self.name = name
         self._files = _collection(borrowed, f"{name}.files")
         self._chunks = _collection(borrowed, f"{name}.chunks")
         self._indexed = False
@@ -245,6 +249,12 @@ class FileBucket:
             for batch in _batches(values, BATCH):
                 async for document in self._files.find(ours(**{field: {"$in": plain(batch)}})):
                     yield StoredFile.from_document(document)
+
+    async def list_folder(self, folder: str) -> AsyncIterator[StoredFile]:
+        """Our files whose keys begin with ``folder``, which ends with a slash, every revision."""
+        beyond = f"{folder[:-1]}0"  # the character after the slash
+        async for document in self._files.find(ours(filename={"$gte": folder, "$lt": beyond})):
+            yield StoredFile.from_document(document)
 
     async def count_chunks(self, file_ids: Iterable[str]) -> int:
         """How many pieces of content there are of these revisions."""

@@ -14,6 +14,7 @@ import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.database import Database
 
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer
 from mongo_datalayer.indexes import DECLARED, Index, apply_indexes, declared_indexes
 from mongo_datalayer.server import LocalServer
 
@@ -336,3 +337,15 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
     assert done.stdout.startswith(f"Usage: {' '.join(('mongo-datalayer', *command))}")
     if command not in {(), ("indexes",)}:
         assert "Example: mongo-datalayer " in done.stdout
+
+
+async def test_the_layer_makes_the_indexes_of_its_own_bucket(
+    client: AsyncMongoClient[dict[str, Any]], database_name: str, database: Documents
+) -> None:
+    storage = GridFSStorageClient(client[database_name], bucket="uploads")
+    layer = MongoDataLayer(client=client, database=database_name, storage_client=storage)
+
+    report = await layer.create_indexes()
+
+    collections = {index.collection for index in report.created}
+    assert {"uploads.files", "uploads.chunks", "fs.files", "threads"} <= collections
