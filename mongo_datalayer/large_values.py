@@ -22,7 +22,7 @@ from mongo_datalayer.driver import Database
 from mongo_datalayer.errors import NotFoundError, StorageError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import FileDetails, StoredFile, ours
-from mongo_datalayer.pipelines import SEARCH_LENGTH
+from mongo_datalayer.search import SEARCH_LENGTH
 from mongo_datalayer.values import plain, size_of
 
 logger = logging.getLogger(__name__)
@@ -97,10 +97,17 @@ class LargeValues:
         """Whether :meth:`take_out` would take something out."""
         return bool(_large(fields, at_least))
 
-    async def put_back(self, maps: Iterable[Document]) -> None:
+    async def put_back(self, maps: Iterable[Document], *, complete: bool = False) -> bool:
         """Replace every reference in these maps by its value.
 
-        A value whose file is not there any more is logged; the start of the text stays.
+        Args:
+            maps: The maps; they are changed.
+            complete: Whether what the maps were read from should be read again when a file is not
+                there: it may have been replaced in between. Else the loss is logged, and the start
+                of the text stays.
+
+        Returns:
+            False when it should be read again.
         """
         references = [
             (fields, name)
@@ -108,9 +115,14 @@ class LargeValues:
             for name, value in fields.items()
             if is_reference(value)
         ]
-        if references:
-            gate = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._restore(gate, *found) for found in references))
+        if not references:
+            return True
+        gate = asyncio.Semaphore(_AT_ONCE)
+        try:
+            await asyncio.gather(*(self._restore(gate, *of, complete) for of in references))
+        except NotFoundError:
+            return False
+        return True
 
     async def discard(self, *maps: Mapping[str, Any] | None) -> None:
         """Delete the values that these maps refer to: nothing else does."""
@@ -166,12 +178,16 @@ class LargeValues:
                 }
             )
 
-    async def _restore(self, gate: asyncio.Semaphore, fields: Document, name: str) -> None:
+    async def _restore(
+        self, gate: asyncio.Semaphore, fields: Document, name: str, complete: bool
+    ) -> None:
         reference = fields[name]
         async with gate:
             try:
                 text = await self._read(reference["gridfs"])
             except NotFoundError:
+                if complete:
+                    raise
                 logger.error("The value %s is not there any more.", reference["gridfs"])  # noqa: TRY400
                 fields[name] = reference["start"]
                 return

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 10
 """How often a write is tried while other writers change the same step in between."""
 
+READS = 3
+"""How often a thread is read again of which a large value was replaced in between."""
+
 REMEMBERED_THREADS = 10_000
 """Of how many threads it is remembered whether they are long, and which parts they have."""
 
@@ -66,12 +69,12 @@ class Heads:
 
         One command; for a long thread one more, and those for its large values.
         """
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             stored: Document | None = await self.collection.find_one({"_id": thread_id})
             if stored is None or "deletedAt" in stored:
                 return None
             self.learn(thread_id, stored)
-            whole = await self.whole(stored)
+            whole = await self.whole(stored, complete=attempt < READS)
             if whole is not None:
                 return whole
         raise StorageError(f"Parts of the thread {thread_id!r} are missing in {OVERFLOW}.")
@@ -198,9 +201,15 @@ class Heads:
             await self.listed(thread_id)
 
     async def whole(
-        self, stored: Document, fields: tuple[str, ...] | None = None
+        self, stored: Document, fields: tuple[str, ...] | None = None, *, complete: bool = False
     ) -> Document | None:
-        """The thread that a head stands for; None when parts of it are missing."""
+        """The thread that a head stands for; None when it should be read again.
+
+        Args:
+            stored: The head.
+            fields: The fields to read; None reads all, large values included.
+            complete: Read again also where a large value is missing.
+        """
         if "overflow" not in stored:
             stored.pop("bytes", None)
             return stored
@@ -212,8 +221,8 @@ class Heads:
             steps, elements = whole.get("steps") or (), whole.get("elements") or ()
             whole["steps"] = [step for step in steps if step["id"] not in deleted]
             whole["elements"] = [each for each in elements if each.get("forId") not in deleted]
-        if fields is None:
-            await self.values.put_back(maps([whole]))
+        if fields is None and not await self.values.put_back(maps([whole]), complete=complete):
+            return None
         return whole
 
     async def clear(self, thread_id: str, before: Mapping[str, Any]) -> list[str]:

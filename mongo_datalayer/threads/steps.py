@@ -56,10 +56,10 @@ class Steps:
         for _ in range(ATTEMPTS):
             parts = self._heads.parts(thread_id) or ()
             filled = await self._fill_in_part(write, parts)
-            if filled is not None:
+            if filled:
                 await self._values.discard(taken)
-                if filled:
-                    return True
+                return True
+            if filled is False:
                 continue
             if await self._append(write, parts):
                 return True
@@ -261,24 +261,19 @@ class Steps:
                 return False
             taken = await self._take_out_for_part(write.thread_id, write.step, step_id)
         statement = pipelines.in_part(pipelines.step_overwrite(write.thread_id, taken), parts)
-        conditions = [statement.filter]
-        if write.known is not None:
-            same = {"id": step_id, "createdAt": write.step["createdAt"]}
-            others = {name: of for name, of in statement.filter.items() if name != "steps.id"}
-            conditions.insert(0, {**others, "steps": {"$elemMatch": same}})
-        for number, condition in enumerate(conditions):
-            if number:
-                if await self._overflow.find(write.thread_id, parts, "steps", step_id) is None:
-                    break
-                await self._be_active(write)
-            before = await self._overflow.find_and_update(
-                condition, statement.update, "steps", step_id
-            )
-            if before is not None:
-                await self._values.discard(_replaced(before, taken))
-                return True
-        await self._values.discard(taken)
-        return False
+        same = {name: write.step[name] for name in ("id", "createdAt") if name in write.step}
+        others = {name: of for name, of in statement.filter.items() if name != "steps.id"}
+        before = await self._overflow.find_and_update(
+            {**others, "steps": {"$elemMatch": same}}, statement.update, "steps", step_id
+        )
+        if before is None and await self._overflow.find(write.thread_id, parts, "steps", step_id):
+            await self._be_active(write)
+            before = await self._overflow.find_and_update(*statement, "steps", step_id)
+        if before is None:
+            await self._values.discard(taken)
+            return False
+        await self._values.discard(_replaced(before, taken))
+        return True
 
     async def _be_active(self, write: _StepWrite) -> None:
         if write.known is not None:

@@ -344,3 +344,37 @@ async def test_a_thread_that_is_restored_in_place_of_another(
     assert await threads.get("t") == other
     assert await found(make(), alice, search="new words") == []
     assert await leftovers(database) == {}
+
+
+async def test_a_value_that_is_replaced_while_its_thread_is_read(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = make(), make()
+    await writer.create_step(step("t", "x", 0, output=OLD))
+    read_file = reader._threads._values._read
+    keys: list[str] = []
+
+    async def replaced_first(key: str) -> str:
+        keys.append(key)
+        if len(keys) == 1:
+            await writer.update_step(step("t", "x", 0, output=BIG))
+        return await read_file(key)
+
+    monkeypatch.setattr(reader._threads._values, "_read", replaced_first)
+
+    assert (await only_step(reader))["output"] == BIG
+    assert len(set(keys)) == 2
+
+
+async def test_a_value_whose_file_is_lost_is_logged_and_begins_as_it_did(
+    make: Make, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = make()
+    await layer.create_step(step("t", "x", 0, output=BIG))
+    await database["fs.files"].delete_many({})
+
+    stored = await only_step(layer)
+
+    assert BIG.startswith(stored["output"])
+    assert len(stored["output"]) == 1000
+    assert "is not there any more" in caplog.text
