@@ -10,17 +10,14 @@ guard fails for a document that is there raises DuplicateKeyError; that is the s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from mongo_datalayer.cursor import Cursor
 from mongo_datalayer.documents import LONG, OVERFLOW, THREADS, Document, is_reference
+from mongo_datalayer.search import search_pattern
 from mongo_datalayer.values import size_of
-
-SEARCH_LENGTH = 4096
-"""Longest search text, in characters; MongoDB refuses regular expressions of about 32 kB."""
 
 DELETED_STEPS_KEPT = 1000
 """How many deleted steps a thread remembers."""
@@ -149,21 +146,6 @@ def _after(cursor: Cursor | None, time_field: str, conditions: Document) -> Docu
             {**conditions, time_field: cursor.time, "_id": {"$lt": cursor.id}},
         ]
     }
-
-
-def search_pattern(search: str) -> str:
-    """The regular expression that matches ``search`` literally.
-
-    Raises:
-        ValueError: the text is longer than :data:`SEARCH_LENGTH`.
-    """
-    if len(search) > SEARCH_LENGTH:
-        raise ValueError(
-            f"The search text has {len(search)} characters; at most {SEARCH_LENGTH} can be "
-            "searched for."
-        )
-    # A regular expression in BSON ends at the first NUL.
-    return re.escape(search).replace("\0", r"\x00")
 
 
 def favorites_pipeline(user_id: str, *, overflow: bool = True) -> list[Document]:
@@ -329,7 +311,8 @@ def in_part(statement: Statement, parts: Sequence[str]) -> Statement:
     kept = {"$set", "$inc"}
     update = {operator: of for operator, of in statement.update.items() if operator in kept}
     update["$set"] = {name: of for name, of in update["$set"].items() if name not in LONG}
-    return Statement({"_id": {"$in": list(parts)}, **where}, update)
+    listed = {"thread": statement.filter["_id"], "_id": {"$in": list(parts)}}
+    return Statement({**listed, **where}, update)
 
 
 def activity_update(thread_id: str, activity: datetime) -> Statement:

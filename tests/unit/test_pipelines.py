@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from mongo_datalayer import pipelines
 from mongo_datalayer.codec import field_name, stored_fields
 from mongo_datalayer.cursor import Cursor
-from mongo_datalayer.pipelines import SEARCH_LENGTH, Statement, search_pattern
+from mongo_datalayer.pipelines import Statement
 from mongo_datalayer.values import plain
 
 ROOM = {"parts": {"$size": 2}, "bytes": {"$not": {"$gte": 100}}}
@@ -186,25 +185,6 @@ def test_long_threads_are_looked_at_apart() -> None:
 
 def test_an_empty_search_is_none() -> None:
     assert page(search="") == page(search=None) == page()
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
-def test_the_pattern_matches_its_text_and_holds_no_nul(text: str) -> None:
-    pattern = search_pattern(text)
-
-    assert re.fullmatch(pattern, text)
-    assert "\0" not in pattern
-    assert not re.fullmatch(pattern, text + "x")
-
-
-def test_a_text_that_mongodb_cannot_search_for_is_refused() -> None:
-    longest = "\0" * SEARCH_LENGTH
-    assert len(search_pattern(longest)) < 32_000
-
-    with pytest.raises(
-        ValueError, match=f"{SEARCH_LENGTH + 1} characters; at most {SEARCH_LENGTH}"
-    ):
-        search_pattern("x" * (SEARCH_LENGTH + 1))
 
 
 # Updates ---------------------------------------------------------------------------------------

@@ -1,0 +1,261 @@
+"""Counts what every operation costs, on a real server.
+
+The server's profiler tells what it examined and wrote, the driver what was sent and received. All
+ids and times are fixed, so the figures are the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+
+import bson
+from chainlit.context import context_var
+from chainlit.types import Feedback
+from chainlit.user import User
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.database import Database
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
+
+from mongo_datalayer import MongoDataLayer, overflow
+from mongo_datalayer.files import FileLinks, GridFSStorageClient
+from tests.costs.figures import Figures
+from tests.costs.operations import (
+    IN_A_NEW_THREAD,
+    LIKED,
+    OF_FEEDBACK,
+    OF_NEW_STEPS,
+    OF_STEPS,
+    OF_THREADS,
+    OF_USERS,
+    RATED,
+    Operation,
+    Target,
+    image,
+    step,
+)
+
+DATABASE = "costs"
+APP_NAME = "counted"
+SHORT, LONG, FULL = "short", "long", "full"
+SHORT_STEPS, LONG_STEPS = 10, 400
+OTHERS = 30
+"""Further threads of the user, each of one step."""
+
+
+# What the driver adds to commands, and a replica set to answers.
+_OF_DRIVER = frozenset({"$db", "lsid", "$clusterTime", "$readPreference", "txnNumber", "maxTimeMS"})
+_OF_CLUSTER = frozenset({"$clusterTime", "operationTime"})
+
+
+class Stored(NamedTuple):
+    """The documents of all collections, and the hashes of those."""
+
+    hashes: Mapping[str, str]
+    documents: Mapping[str, list[dict[str, Any]]]
+
+
+class Section(NamedTuple):
+    """Operations that are counted on one thread.
+
+    Attributes:
+        thread: The thread.
+        number: Of the step that is worked on.
+        operations: What is counted.
+        new_layer: Whether the layer has not seen the thread before.
+    """
+
+    thread: str
+    number: int
+    operations: Mapping[str, Operation]
+    new_layer: bool = False
+
+
+SECTIONS: Mapping[str, Section] = {
+    f"Users and lists, {OTHERS + 3} threads": Section(SHORT, 5, OF_USERS),
+    "A thread that is not there yet": Section("new", 0, IN_A_NEW_THREAD),
+    f"A thread of {SHORT_STEPS} steps": Section(
+        SHORT, 5, {**OF_THREADS, **OF_STEPS, **OF_FEEDBACK}
+    ),
+    f"A thread of {LONG_STEPS} steps": Section(
+        LONG, LONG_STEPS - 5, {**OF_THREADS, **OF_STEPS, **OF_FEEDBACK}
+    ),
+    f"A thread of {LONG_STEPS} steps, one of the first of them": Section(LONG, 5, OF_STEPS),
+    f"A thread of {SHORT_STEPS} steps, and a layer that has just started": Section(
+        SHORT, 5, {**OF_NEW_STEPS, **OF_STEPS}, new_layer=True
+    ),
+    f"A thread of {LONG_STEPS} steps, and a layer that has just started": Section(
+        LONG, LONG_STEPS - 5, {**OF_NEW_STEPS, **OF_STEPS}, new_layer=True
+    ),
+    "A thread whose oldest steps are about to move to its overflow": Section(FULL, 5, OF_NEW_STEPS),
+}
+
+
+@dataclass
+class Traffic(CommandListener):
+    """Commands that were sent to the database, and how many bytes went to and fro."""
+
+    commands: list[str] = field(default_factory=list)
+    sent: int = 0
+    received: int = 0
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.database_name == DATABASE:
+            self.commands.append(event.command_name)
+            self.sent += _bytes(event.command, _OF_DRIVER)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        if event.database_name == DATABASE:
+            self.received += _bytes(event.reply, _OF_CLUSTER)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        if event.database_name == DATABASE:
+            self.received += _bytes(event.failure, _OF_CLUSTER)
+
+    def clear(self) -> None:
+        self.commands.clear()
+        self.sent = self.received = 0
+
+
+def _bytes(document: Mapping[str, Any], left_out: frozenset[str]) -> int:
+    return len(bson.encode({name: of for name, of in document.items() if name not in left_out}))
+
+
+@contextmanager
+def profiled(database: Database[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """What the server says of each command that is sent inside the block."""
+    database.command("profile", 0)
+    database.drop_collection("system.profile")
+    found: list[dict[str, Any]] = []
+    database.command("profile", 2)
+    yield found
+    database.command("profile", 0)
+    ours = {"appName": APP_NAME, "ns": {"$ne": f"{DATABASE}.system.profile"}}
+    found.extend(database["system.profile"].find(ours))
+
+
+async def measure(uri: str) -> dict[str, dict[str, Figures]]:
+    """Count everything; uses, and drops, the database :data:`DATABASE`."""
+    context_var.set(cast("Any", None))  # outside of any chat
+    traffic = Traffic()
+    with MongoClient[dict[str, Any]](uri, tz_aware=True) as beside:
+        database = beside[DATABASE]
+        beside.drop_database(DATABASE)
+        async with AsyncMongoClient[dict[str, Any]](
+            uri, event_listeners=[traffic], appname=APP_NAME
+        ) as client:
+            user_id = await store(layer_of(client), database)
+            stored = snapshot(database)
+            table: dict[str, dict[str, Figures]] = {title: {} for title in SECTIONS}
+            for title, section in SECTIONS.items():
+                for name, operation in section.operations.items():
+                    target = Target(layer_of(client), user_id, section.thread, section.number)
+                    if not section.new_layer:
+                        await meet(target)
+                    put_back(database, stored)
+                    traffic.clear()
+                    with profiled(database) as profile:
+                        await operation(target)
+                    table[title][name] = figures(traffic, profile)
+                    put_back(database, stored)
+        beside.drop_database(DATABASE)
+    return table
+
+
+def layer_of(client: AsyncMongoClient[dict[str, Any]]) -> MongoDataLayer:
+    """A layer that has seen nothing yet."""
+    files = GridFSStorageClient(
+        client[DATABASE], links=FileLinks("a secret of 32 bytes and more...")
+    )
+    return MongoDataLayer(client=client, database=DATABASE, storage_client=files)
+
+
+def figures(traffic: Traffic, profile: Sequence[Mapping[str, Any]]) -> Figures:
+    """What an operation cost."""
+    if len(profile) != len(traffic.commands):
+        raise AssertionError(f"{traffic.commands} were sent, and {len(profile)} profiled.")
+
+    def total(*names: str) -> int:
+        return sum(entry.get(name, 0) for entry in profile for name in names)
+
+    return Figures(
+        commands=len(traffic.commands),
+        keys=total("keysExamined"),
+        documents=total("docsExamined"),
+        written=total("keysInserted", "keysDeleted"),
+        sent=traffic.sent,
+        received=traffic.received,
+    )
+
+
+async def store(layer: MongoDataLayer, database: Database[dict[str, Any]]) -> str:
+    """Store the threads; returns the id of their user."""
+    await layer.create_indexes()
+    user = await layer.create_user(User(identifier="ada"))
+    for number in range(OTHERS):
+        await layer.update_thread(f"other {number:02}", name="Chat", user_id=user.id)
+        await layer.create_step(step(f"other {number:02}", number))
+    await store_thread(layer, SHORT, user.id, SHORT_STEPS)
+    await store_thread(layer, LONG, user.id, LONG_STEPS)
+    await layer.update_thread(FULL, name="Chat", user_id=user.id)
+    head: Mapping[str, Any] = {}
+    while head.get("bytes", 0) < overflow.BOUNDS.head:
+        await layer.create_step(step(FULL, len(head.get("steps", ()))))
+        head = database["threads"].find_one({"_id": FULL}) or {}
+    return user.id
+
+
+async def store_thread(layer: MongoDataLayer, thread: str, user_id: str, steps: int) -> None:
+    """A thread with elements, feedback and a favourite, all of the first steps."""
+    saved = {"id": f"{thread} session", "client_type": "webapp", "chat_settings": {}}
+    await layer.update_thread(thread, name="Chat", user_id=user_id, metadata=saved)
+    for number in range(steps):
+        await layer.create_step(step(thread, number))
+        if number == LIKED:
+            await layer.create_element(image(thread, "linked", number))
+            kept = image(thread, "kept", number, content=b"some bytes", mime="image/png")
+            await layer.create_element(kept)
+            await layer.set_step_favorite(step(thread, number), True)
+    rated = step(thread, RATED)["id"]
+    feedback = Feedback(id=f"{thread} feedback", forId=rated, value=1, threadId=thread)
+    await layer.upsert_feedback(feedback)
+
+
+def snapshot(database: Database[dict[str, Any]]) -> Stored:
+    """All that is stored; the threads were used last when their newest step was made."""
+    for head in database["threads"].find():
+        newest = str(max(each["createdAt"] for each in head["steps"]))
+        used = datetime.fromisoformat(newest.replace("Z", "+00:00"))
+        database["threads"].update_one({"_id": head["_id"]}, {"$set": {"updatedAt": used}})
+    names = database.list_collection_names()
+    return Stored(hashes(database), {name: list(database[name].find()) for name in names})
+
+
+def put_back(database: Database[dict[str, Any]], stored: Stored) -> None:
+    """Store what was there before; the server forgets which indexes it preferred."""
+    for name, now in hashes(database).items():
+        if now != stored.hashes.get(name):
+            database[name].delete_many({})
+            if documents := stored.documents.get(name):
+                database[name].insert_many(documents)
+        database.command("planCacheClear", name)
+
+
+def hashes(database: Database[dict[str, Any]]) -> Mapping[str, str]:
+    """What tells whether a collection holds the same documents."""
+    found: Mapping[str, str] = database.command("dbHash")["collections"]
+    return found
+
+
+async def meet(target: Target) -> None:
+    """Let a layer see the thread and the step, as one that served the chat has."""
+    if await target.layer.get_thread(target.thread) is not None:
+        await target.layer.update_step(target.step())
