@@ -256,6 +256,19 @@ class ChatKitThreadDocument(Stored):
     deletedAt: datetime | None = None
 
 
+class ChatKitOverflowDocument(Stored):
+    """A part of a long ChatKit thread."""
+
+    id: str = Field(alias="_id")
+    thread: OwnedId = Field(description="Key of the thread.")
+    bytes: int | None = None
+    first: str | None = Field(default=None, description="The first place of its items.")
+    last: str | None = Field(default=None, description="The last place of its items.")
+    items: list[ChatKitItemDocument] | None = Field(
+        default=None, description="Older items than the thread's document holds, in the same shape."
+    )
+
+
 class ChatKitUpload(Stored):
     """What was announced of a file, and when it arrived."""
 

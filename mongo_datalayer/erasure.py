@@ -1,5 +1,8 @@
 """Erases a person: threads with everything in them, files, and the user's document last.
 
+What the person logs in with is ChatKit's owner too; of that :mod:`mongo_datalayer.chatkit.erasure`
+says more. Of Chainlit's threads:
+
 Each thread's files and its overflow go before its head, and the user's document goes last: so
 whatever is still there can be found by the person's id or identifier, and an erasure that was
 interrupted is completed by another one. So heads are read here, and never whole threads: of those
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 
 from pymongo.errors import OperationFailure
 
+from mongo_datalayer.chatkit.erasure import OwnerErased, OwnerErasure
 from mongo_datalayer.documents import OVERFLOW, THREADS, Document
 from mongo_datalayer.driver import Database, open_collection
 from mongo_datalayer.files.bucket import FileBucket
@@ -22,6 +26,7 @@ from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import owned_by
 from mongo_datalayer.threads import Threads
 from mongo_datalayer.users import Users
+from mongo_datalayer.values import plain_text
 
 # Where applications keep whose a document is; searched in every collection afterwards.
 OWNER_FIELDS = (
@@ -37,6 +42,8 @@ OWNER_FIELDS = (
     "metadata.userId",
     "metadata.user_id",
     "metadata.userIdentifier",
+    "_id.owner",
+    "thread.owner",
 )
 BATCH = 1000
 
@@ -78,13 +85,17 @@ class Belongings:
         users: 1 when there is a user's document.
         threads: Threads.
         steps: Their steps.
-        feedback: Feedback, also what waits for its step.
+        feedback: Feedback, also what waits for its step, and that on ChatKit's items.
         elements: Their elements.
-        files: Files of elements.
+        chatkit_threads: ChatKit's threads.
+        chatkit_items: Their items.
+        chatkit_attachments: ChatKit's attachments.
+        chatkit_deleted: What is left of deleted threads and attachments of ChatKit.
+        files: Files of elements and attachments.
         size: Their bytes.
-        large_values: Texts and other values that are too large for a document.
+        large_values: Texts, items and other values that are too large for a document.
         large_value_bytes: Their bytes.
-        overflow: Documents with older steps of long threads, or with pieces of large texts.
+        overflow: Documents with older steps or items of long threads, or pieces of large texts.
     """
 
     users: int = 0
@@ -92,6 +103,10 @@ class Belongings:
     steps: int = 0
     feedback: int = 0
     elements: int = 0
+    chatkit_threads: int = 0
+    chatkit_items: int = 0
+    chatkit_attachments: int = 0
+    chatkit_deleted: int = 0
     files: int = 0
     size: int = 0
     large_values: int = 0
@@ -108,12 +123,24 @@ class Erased:
         file_ids: The files of elements, by revision.
         value_ids: The files of large values, by revision.
         users: 1 when the user's document was removed.
+        chatkit: What was removed of ChatKit's.
     """
 
     thread_ids: list[str] = field(default_factory=list)
     file_ids: list[str] = field(default_factory=list)
     value_ids: list[str] = field(default_factory=list)
     users: int = 0
+    chatkit: OwnerErased = field(default_factory=OwnerErased)
+
+    @property
+    def files(self) -> int:
+        """How many files were removed, large values not among them."""
+        return len(self.file_ids) + len(self.chatkit.file_ids)
+
+    @property
+    def values(self) -> int:
+        """How many large values and items were removed."""
+        return len(self.value_ids) + len(self.chatkit.item_file_ids)
 
 
 @dataclass
@@ -154,6 +181,7 @@ class Erasure:
         self._values = FileBucket(database, BUCKET)
         self._threads = Threads(database)
         self._users = Users(database)
+        self._owner = OwnerErasure(database, bucket, self._values, plain_text(identifier))
         self._identifier = identifier
 
     async def person(self) -> Person:
@@ -176,10 +204,24 @@ class Erasure:
             for file in await self._large_values(thread.id):
                 found.large_values += 1
                 found.large_value_bytes += file.size
+        await self._count_owner(found)
         return found
 
+    async def _count_owner(self, found: Belongings) -> None:
+        owner = await self._owner.count()
+        found.chatkit_threads = owner.threads
+        found.chatkit_items = owner.items
+        found.chatkit_attachments = owner.attachments
+        found.chatkit_deleted = owner.deleted
+        found.feedback += owner.feedback
+        found.files += owner.files
+        found.size += owner.size
+        found.large_values += owner.large_items
+        found.large_value_bytes += owner.large_item_bytes
+        found.overflow += owner.parts
+
     async def keys_elsewhere(self, person: Person) -> AsyncIterator[str]:
-        """Object keys of the person's elements under which the bucket has no file.
+        """Object keys of the person's files under which the bucket has none.
 
         These files are in another file store, or were removed before.
         """
@@ -189,6 +231,8 @@ class Erasure:
             for key in thread.object_keys:
                 if key not in here:
                     yield key
+        async for key in self._owner.keys_elsewhere():
+            yield key
 
     async def erase(self, person: Person, on_thread: Callable[[], object]) -> Erased:
         """Remove everything; ``on_thread`` is called after each thread.
@@ -203,6 +247,7 @@ class Erasure:
             # What was written between the two.
             await self._erase_beside(thread.id, late, erased)
             on_thread()
+        erased.chatkit = await self._owner.erase(on_thread)
         if person.user_id is not None:
             erased.users = int(await self._users.delete(person.user_id))
         return erased
@@ -212,8 +257,8 @@ class Erasure:
 
         Every collection of the database is searched for the person's id and identifier in
         :data:`OWNER_FIELDS`; threads, their overflow and files besides for the ids of what was
-        erased. Views are
-        not searched: they hold nothing but what is in the collections.
+        erased, and files for what ChatKit's owner has. Views are not searched: they hold nothing
+        but what is in the collections.
         """
         left = Remains()
         no_views = {"type": {"$ne": "view"}}
@@ -239,7 +284,16 @@ class Erasure:
             found = {file.file_id async for file in bucket.list_belonging(erased.thread_ids)}
             left.at_least("the list of files", len(found))
             left.at_least("the content of files", await bucket.count_chunks(file_ids))
+        await self._add_owners_files(left, erased.chatkit)
         return left
+
+    async def _add_owners_files(self, left: Remains, erased: OwnerErased) -> None:
+        for bucket, files, file_ids in (
+            (self._bucket, self._owner.files(), erased.file_ids),
+            (self._values, self._owner.item_files(), erased.item_file_ids),
+        ):
+            left.add("the list of ChatKit's files", len([file async for file in files]))
+            left.add("the content of ChatKit's files", await bucket.count_chunks(file_ids))
 
     async def _count_mentions(self, collection: str, person: Person) -> int:
         wanted = [value for value in (person.user_id, person.identifier) if value is not None]

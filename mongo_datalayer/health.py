@@ -16,7 +16,13 @@ from typing import Any, Literal, TypeAlias
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from mongo_datalayer.documents import OVERFLOW, THREADS, Document
+from mongo_datalayer.documents import (
+    CHATKIT_OVERFLOW,
+    CHATKIT_THREADS,
+    OVERFLOW,
+    THREADS,
+    Document,
+)
 from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.files.documents import StoredFile, ours
 from mongo_datalayer.indexes import BUCKET, IndexReport, check_indexes
@@ -369,17 +375,18 @@ async def _document_sizes(database: Database, _: str) -> Verdict:
 
 
 def _largest_pipeline(sample: list[Document]) -> list[Document]:
-    """The largest documents of both collections, largest first."""
+    """The largest of all heads and parts, largest first."""
     order: list[Document] = [{"$sort": {"bytes": -1, "thread": 1}}, {"$limit": 3}]
-    size = {"bytes": {"$bsonSize": "$$ROOT"}}
-    of_parts = [*sample, {"$project": {**size, "thread": 1}}, *order]
-    return [
-        *sample,
-        {"$project": {**size, "thread": "$_id"}},
-        *order,
-        {"$unionWith": {"coll": OVERFLOW, "pipeline": of_parts}},
-        *order,
+
+    def largest(thread: str) -> list[Document]:
+        shown = {"bytes": {"$bsonSize": "$$ROOT"}, "thread": thread}
+        return [*sample, {"$project": shown}, *order]
+
+    others = ((OVERFLOW, "$thread"), (CHATKIT_THREADS, "$_id"), (CHATKIT_OVERFLOW, "$thread"))
+    unions: list[Document] = [
+        {"$unionWith": {"coll": name, "pipeline": largest(thread)}} for name, thread in others
     ]
+    return [*largest("$_id"), *unions, *order]
 
 
 async def _looked_at(
@@ -399,10 +406,12 @@ async def _looked_at(
 def judge_sizes(largest: Sequence[Mapping[str, Any]], *, sampled: int | None) -> Verdict:
     """The largest documents against what MongoDB stores in one.
 
-    Steps, elements and large values never bring a document there: they move to others before.
+    Steps, elements, items and large values never bring a document there: they move to others
+    before.
 
     Args:
-        largest: ``thread`` and ``bytes`` of the largest heads and parts, largest first.
+        largest: ``thread`` (its id, or a ChatKit thread's owner and id) and ``bytes`` of the
+            largest heads and parts, largest first.
         sampled: How many of each were looked at; None for all.
     """
     among = _among(sampled)
@@ -413,7 +422,9 @@ def judge_sizes(largest: Sequence[Mapping[str, Any]], *, sampled: int | None) ->
         size = _megabytes(largest[0]["bytes"])
         return Verdict("document sizes", "ok", f"the largest{among} has {size} of 16")
     full = near[0]["bytes"] >= FULL_SHARE * DOCUMENT_BYTES
-    names = ", ".join(f"{found['thread']} ({_megabytes(found['bytes'])})" for found in near)
+    names = ", ".join(
+        f"{_thread_name(found['thread'])} ({_megabytes(found['bytes'])})" for found in near
+    )
     return Verdict(
         "document sizes",
         "problem" if full else "warning",
@@ -427,14 +438,20 @@ async def _leftover_parts(database: Database, _: str) -> Verdict:
     before = datetime.now(timezone.utc) - LEAST_AGE
 
     def pipeline(sample: list[Document]) -> list[Document]:
-        return [*sample, *unlisted_parts_pipeline(before), {"$count": "parts"}]
+        of_chatkit = [*sample, *unlisted_parts_pipeline(before, CHATKIT_THREADS)]
+        return [
+            *sample,
+            *unlisted_parts_pipeline(before),
+            {"$unionWith": {"coll": CHATKIT_OVERFLOW, "pipeline": of_chatkit}},
+            {"$count": "parts"},
+        ]
 
     found, sampled = await _looked_at(database, OVERFLOW, pipeline)
     return judge_leftovers(found[0]["parts"] if found else 0, sampled=sampled)
 
 
 def judge_leftovers(count: int, *, sampled: int | None) -> Verdict:
-    """Parts that no thread lists: a process was killed while it moved older steps to one."""
+    """Parts that no thread lists: a process was killed while it moved older items to one."""
     if not count:
         return Verdict("leftover parts", "ok", f"none{_among(sampled)}")
     return Verdict(
@@ -443,6 +460,12 @@ def judge_leftovers(count: int, *, sampled: int | None) -> Verdict:
         f"{count}{_among(sampled)} that no thread lists: nobody reads them",
         "Run `mongo-datalayer files gc --delete`.",
     )
+
+
+def _thread_name(thread: Any) -> str:
+    if isinstance(thread, Mapping):
+        return f"{thread['id']} of {thread['owner']}"
+    return str(thread)
 
 
 def _among(sampled: int | None) -> str:

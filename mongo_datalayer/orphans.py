@@ -1,25 +1,36 @@
 """Finds what nothing points to: what a process that was killed in the middle of its work leaves.
 
-Files: only those are looked at that were stored for an element, or that hold a large value. A file
-that an app stored for itself through the storage client, and every file of another application, is
-left alone.
+Files: only those are looked at that were stored for an element or a ChatKit attachment, or that
+hold a large value or item. A file that an app stored for itself through the storage client, and
+every file of another application, is left alone.
 
 Overflow: parts that no thread lists, and pieces of large texts whose file is gone. A part is
 deleted only if its thread still does not list it, and not before it is :data:`LEAST_AGE` old.
+
+ChatKit's attachments: those whose thread is gone, and those that were announced and never sent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from bson import ObjectId
 
+from mongo_datalayer.chatkit.archive import ChatKitAttachmentArchive, ChatKitThreadArchive
+from mongo_datalayer.chatkit.keys import (
+    holds_attachment,
+    holds_item,
+    object_key,
+    owned_by_name,
+)
+from mongo_datalayer.chatkit.statements import owned
 from mongo_datalayer.documents import OVERFLOW, THREADS, Document
-from mongo_datalayer.driver import Collection, Database, open_collection
+from mongo_datalayer.driver import Collection as MongoCollection
+from mongo_datalayer.driver import Database, open_collection
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
 from mongo_datalayer.large_values import holds_value
@@ -54,15 +65,30 @@ class Leftover:
 
     Attributes:
         id: Its ``_id``.
-        thread: The thread it names.
+        thread: The thread it names: its id, or a ChatKit thread's owner and id.
         value: Key of the large text that it is a piece of; None for a part.
         size: Bytes of the items of a part; None for a piece.
     """
 
     id: str
-    thread: str
+    thread: Any
     value: str | None = None
     size: int | None = None
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """A ChatKit attachment that nobody uses.
+
+    Attributes:
+        key: Its ``_id``, owner and id.
+        object_key: The key of its file.
+        thread: The id of the thread it belonged to; None for one that was never sent.
+    """
+
+    key: Document
+    object_key: str
+    thread: str | None = None
 
 
 # Files ----------------------------------------------------------------------------------------
@@ -73,6 +99,7 @@ async def find_orphans(
     threads: Threads,
     before: datetime,
     *,
+    chatkit: ChatKit | None = None,
     elements: bool = True,
     values: bool = True,
 ) -> AsyncIterator[Orphan]:
@@ -82,14 +109,19 @@ async def find_orphans(
         bucket: Where the files are.
         threads: Where the elements are.
         before: Files from this time on are left out: their element may be on its way.
-        elements: Look at files of elements.
-        values: Look at large values.
+        chatkit: Where ChatKit's threads and attachments are; None leaves their files out.
+        elements: Look at files of elements and attachments.
+        values: Look at large values and items.
     """
     batch: list[StoredFile] = []
     newest: StoredFile | None = None
     async for file in bucket.list_files(before=before):
         is_elements = file.element_id is not None and file.thread_id is not None
-        if not ((elements and is_elements) or (values and holds_value(file))):
+        is_values = holds_value(file)
+        if chatkit is not None:
+            is_elements = is_elements or holds_attachment(file)
+            is_values = is_values or holds_item(file)
+        if not ((elements and is_elements) or (values and is_values)):
             continue
         if newest is not None and newest.object_key == file.object_key:
             replaced, newest = sorted((newest, file), key=lambda revision: revision.revision)
@@ -98,24 +130,77 @@ async def find_orphans(
         if newest is not None:
             batch.append(newest)
         if len(batch) == BATCH:
-            for orphan in await _unreferenced(batch, threads):
+            for orphan in await _unreferenced(batch, threads, chatkit):
                 yield orphan
             batch = []
         newest = file
-    for orphan in await _unreferenced([*batch, *([newest] if newest else [])], threads):
+    last = [*batch, *([newest] if newest else [])]
+    for orphan in await _unreferenced(last, threads, chatkit):
         yield orphan
     async for file_id in bucket.list_unfinished(before=before):
         yield Orphan(file_id)
 
 
-async def _unreferenced(files: list[StoredFile], threads: Threads) -> list[Orphan]:
+async def _unreferenced(
+    files: list[StoredFile], threads: Threads, chatkit: ChatKit | None
+) -> list[Orphan]:
     """Those of ``files`` that nothing points to."""
     keys = await threads.archive.object_keys({file.thread_id for file in files if file.thread_id})
+    if chatkit is not None:
+        keys |= await chatkit.object_keys(files)
     return [
         Orphan(file.file_id, file.object_key, file.size)
         for file in files
         if file.object_key not in keys
     ]
+
+
+# ChatKit --------------------------------------------------------------------------------------
+
+
+class ChatKit:
+    """What of ChatKit's may be left over.
+
+    Args:
+        database: The database.
+        bucket: Where the files of attachments are.
+    """
+
+    def __init__(self, database: Database, bucket: FileBucket) -> None:
+        self._threads = ChatKitThreadArchive(database)
+        self._attachments = ChatKitAttachmentArchive(database, bucket)
+        self._bucket = bucket
+
+    async def object_keys(self, files: Collection[StoredFile]) -> set[str]:
+        """Of some files the keys that an attachment or a thread points to."""
+        names = {file.thread_id for file in files if file.thread_id and holds_item(file)}
+        attachments = {file.object_key for file in files if holds_attachment(file)}
+        found = await self._threads.object_keys([owned_by_name(name) for name in names])
+        return found | await self._attachments.there([owned_by_name(key) for key in attachments])
+
+    async def abandoned(self, before: datetime) -> AsyncIterator[Abandoned]:
+        """Attachments not touched since ``before`` whose thread is gone, or that were never sent.
+
+        The reader may take its time, and may delete what it was given.
+        """
+        async for key in self._attachments.never_sent(before):
+            yield Abandoned(key, object_key(key))
+        condition = {"threadId": {"$exists": True}, "updatedAt": {"$lt": before}}
+        async for stored in self._attachments.scan(condition, ("threadId",)):
+            thread = owned(stored["_id"]["owner"], stored["threadId"])
+            if not await self._threads.there([thread]):
+                yield Abandoned(stored["_id"], object_key(stored["_id"]), stored["threadId"])
+
+    async def delete(self, left: Abandoned, before: datetime) -> bool:
+        """Delete an attachment and its file, unless it was touched meanwhile."""
+        if left.thread is None:
+            gone = await self._attachments.expire_unsent(left.key, before)
+        else:
+            unchanged = {"threadId": left.thread, "updatedAt": {"$lt": before}}
+            gone = await self._attachments.expire(left.key, unchanged)
+        if gone:
+            await self._bucket.delete([left.object_key])
+        return gone
 
 
 # Overflow -------------------------------------------------------------------------------------
@@ -127,11 +212,20 @@ class Leftovers:
     Args:
         database: The database.
         values: The bucket of large values.
+        heads: The collection of the threads.
+        parts: The collection of their parts.
     """
 
-    def __init__(self, database: Database, values: FileBucket) -> None:
-        self._overflow = open_collection(database, OVERFLOW)
-        self._threads = open_collection(database, THREADS)
+    def __init__(
+        self,
+        database: Database,
+        values: FileBucket,
+        *,
+        heads: str = THREADS,
+        parts: str = OVERFLOW,
+    ) -> None:
+        self._overflow = open_collection(database, parts)
+        self._threads = open_collection(database, heads)
         self._values = values
 
     def parts(self, before: datetime) -> AsyncIterator[Leftover]:
@@ -175,7 +269,7 @@ class Leftovers:
         return True
 
     async def _unused(self, page: list[Document]) -> list[Leftover]:
-        listed = await self._listed({found["thread"] for found in page if "value" not in found})
+        listed = await self._listed([found["thread"] for found in page if "value" not in found])
         there = await self._values.existing({found["value"] for found in page if "value" in found})
         return [
             Leftover(found["_id"], found["thread"], found.get("value"), found.get("bytes"))
@@ -183,15 +277,15 @@ class Leftovers:
             if (found["value"] not in there if "value" in found else found["_id"] not in listed)
         ]
 
-    async def _listed(self, thread_ids: set[Any]) -> set[str]:
-        heads = self._threads.find({"_id": {"$in": list(thread_ids)}}, {"parts": 1})
+    async def _listed(self, thread_ids: list[Any]) -> set[str]:
+        heads = self._threads.find({"_id": {"$in": thread_ids}}, {"parts": 1})
         return {part_id async for head in heads for part_id in head.get("parts") or ()}
 
 
-def unlisted_parts_pipeline(before: datetime) -> list[Document]:
+def unlisted_parts_pipeline(before: datetime, heads: str = THREADS) -> list[Document]:
     """The parts older than ``before`` that no thread lists, as one aggregation of them. Pure."""
     head = {
-        "from": THREADS,
+        "from": heads,
         "localField": "thread",
         "foreignField": "_id",
         "pipeline": [{"$project": {"parts": 1}}],
@@ -207,7 +301,7 @@ def unlisted_parts_pipeline(before: datetime) -> list[Document]:
     ]
 
 
-async def _lists(threads: Collection, part: Leftover) -> bool:
+async def _lists(threads: MongoCollection, part: Leftover) -> bool:
     return await threads.find_one({"_id": part.thread, "parts": part.id}, {"_id": 1}) is not None
 
 

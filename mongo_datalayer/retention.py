@@ -1,5 +1,8 @@
 """Removes threads that nobody has touched for long, with their files.
 
+This is about Chainlit's; ChatKit's are removed by :mod:`mongo_datalayer.chatkit.retention` under
+the same rule.
+
 A thread is replaced by a tombstone in one guarded command: a thread that is touched in between
 stays. Its overflow and its files go after it; what an interrupted run left of them is found through
 the tombstones.
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from mongo_datalayer.chatkit.retention import Expired
 from mongo_datalayer.documents import Document
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
@@ -31,7 +35,7 @@ class Rule:
     """Which threads are removed.
 
     Attributes:
-        before: Those whose newest step is older.
+        before: Those whose newest step is older, or for ChatKit's: whose last change is.
         keep_pinned: Not those with ``metadata.pinned: true``.
         keep_shared: Not those with ``metadata.is_shared: true``.
     """
@@ -47,6 +51,14 @@ class Rule:
             self.before, keep_pinned=self.keep_pinned, keep_shared=self.keep_shared
         )
 
+    @property
+    def chatkit_condition(self) -> Document:
+        """The filter on ChatKit's threads, whose metadata is the app's as well."""
+        return {
+            name if name == "updatedAt" else f"thread.{name}": wanted
+            for name, wanted in self.condition.items()
+        }
+
 
 @dataclass
 class Pruned:
@@ -54,19 +66,33 @@ class Pruned:
 
     Attributes:
         threads: Threads.
-        files: Files of elements.
+        chatkit_threads: ChatKit's threads.
+        attachments: Their attachments.
+        files: Files of elements and attachments.
         size: Their bytes.
-        large_values: Texts and other values that are too large for a document.
+        large_values: Texts, items and other values that are too large for a document.
         large_value_bytes: Their bytes.
-        overflow: Documents with older steps of long threads, or with pieces of large texts.
+        overflow: Documents with older steps or items of long threads, or pieces of large texts.
     """
 
     threads: int = 0
+    chatkit_threads: int = 0
+    attachments: int = 0
     files: int = 0
     size: int = 0
     large_values: int = 0
     large_value_bytes: int = 0
     overflow: int = 0
+
+    def add_chatkit(self, expired: Expired) -> None:
+        """Count in what went of ChatKit's."""
+        self.chatkit_threads += expired.threads
+        self.attachments += expired.attachments
+        self.files += expired.files
+        self.size += expired.size
+        self.large_values += expired.large_items
+        self.large_value_bytes += expired.large_item_bytes
+        self.overflow += expired.parts
 
 
 async def count_prunable(

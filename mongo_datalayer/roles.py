@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mongo_datalayer.documents import CHATKIT_ATTACHMENTS, CHATKIT_THREADS, THREADS, Document
+from mongo_datalayer.documents import THREADS, Document
 from mongo_datalayer.indexes import BUCKET, DECLARED, in_bucket
 from mongo_datalayer.schema import MODELS
 from mongo_datalayer.views import VIEWS
@@ -19,11 +19,10 @@ READING = (*MEASURING, "find")
 WRITING = ("createIndex", "insert", "remove", "update")
 VALIDATING = ("collMod",)
 DEFINING = ("collMod", "createCollection")
-# A deleted thread is replaced by its tombstone, and a file's content never changes.
+# A deleted thread is replaced by its tombstone, and a file's content never changes. What is left of
+# ChatKit's names the owner: an erasure removes it.
 _NOT_NEEDED: Mapping[str, frozenset[str]] = {
     THREADS: frozenset({"remove"}),
-    CHATKIT_THREADS: frozenset({"remove"}),
-    CHATKIT_ATTACHMENTS: frozenset({"remove"}),
     f"{BUCKET}.chunks": frozenset({"update"}),
 }
 _LISTING: Mapping[str, tuple[str, ...]] = {"": ("listCollections",)}

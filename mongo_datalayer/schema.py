@@ -18,11 +18,13 @@ from bson.int64 import Int64
 
 from mongo_datalayer.documents import (
     CHATKIT_ATTACHMENTS,
+    CHATKIT_OVERFLOW,
     CHATKIT_THREADS,
     OVERFLOW,
     THREADS,
     USERS,
     ChatKitAttachmentDocument,
+    ChatKitOverflowDocument,
     ChatKitThreadDocument,
     Document,
     ElementDocument,
@@ -42,6 +44,7 @@ MODELS: Mapping[str, type[Stored]] = {
     THREADS: ThreadDocument,
     OVERFLOW: OverflowDocument,
     CHATKIT_THREADS: ChatKitThreadDocument,
+    CHATKIT_OVERFLOW: ChatKitOverflowDocument,
     CHATKIT_ATTACHMENTS: ChatKitAttachmentDocument,
 }
 """The collections that have a validator, each with the model of its documents."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
-from mongo_datalayer.documents import LONG, OVERFLOW, THREADS, USERS, Document
+from mongo_datalayer.chatkit.keys import item_files
+from mongo_datalayer.documents import (
+    CHATKIT_ATTACHMENTS,
+    CHATKIT_OVERFLOW,
+    CHATKIT_THREADS,
+    LONG,
+    OVERFLOW,
+    THREADS,
+    USERS,
+    Document,
+)
 from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.files.documents import ours
 from mongo_datalayer.indexes import BUCKET
@@ -30,8 +41,16 @@ class Totals:
         files: Files of this package that hold no large value.
         file_bytes: Their size in bytes.
         long_threads: Threads whose older steps are in documents of their own.
-        large_values: Texts and other values too large for a document, in files.
+        large_values: Texts, items and other values too large for a document, in files.
         large_value_bytes: Their size in bytes.
+        chatkit_threads: ChatKit's threads, deleted ones not among them.
+        chatkit_deleted_threads: Deleted ones that MongoDB has not yet removed.
+        chatkit_items: Items of ChatKit's threads.
+        chatkit_positive: Items with positive feedback.
+        chatkit_negative: Items with negative feedback.
+        chatkit_long_threads: ChatKit's threads whose older items are in documents of their own.
+        chatkit_attachments: ChatKit's attachments.
+        chatkit_attachment_bytes: Bytes of those whose file has come; they are among the files.
     """
 
     users: int
@@ -46,6 +65,14 @@ class Totals:
     long_threads: int
     large_values: int
     large_value_bytes: int
+    chatkit_threads: int
+    chatkit_deleted_threads: int
+    chatkit_items: int
+    chatkit_positive: int
+    chatkit_negative: int
+    chatkit_long_threads: int
+    chatkit_attachments: int
+    chatkit_attachment_bytes: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,7 @@ class Week:
         begins: Its Monday; days are those of UTC.
         users: Users who logged in for the first time.
         threads: Threads that were begun and still are there.
+        chatkit_threads: The same of ChatKit's.
         files: Files that were stored and still are there, those of large values not among them.
         file_bytes: Their size in bytes.
         large_values: Large values that were stored and still are there.
@@ -84,6 +112,7 @@ class Week:
     begins: date
     users: int = 0
     threads: int = 0
+    chatkit_threads: int = 0
     files: int = 0
     file_bytes: int = 0
     large_values: int = 0
@@ -153,28 +182,48 @@ def week_starts(now: datetime, count: int) -> list[date]:
 
 
 async def _totals(database: Database, file_collection: str) -> Totals:
-    heads = await _only_row(database, THREADS, _totals_pipeline())
-    parts = await _only_row(database, THREADS, _of_parts_pipeline())
+    stored = await _in_heads_and_parts(database, THREADS, OVERFLOW, _counted())
+    chatkit = await _in_heads_and_parts(
+        database, CHATKIT_THREADS, CHATKIT_OVERFLOW, _counted_of_chatkit()
+    )
+    attachments = await _only_row(database, CHATKIT_ATTACHMENTS, _attachments_pipeline())
     files = await _only_row(database, file_collection, _files_pipeline(_NO_VALUES))
-    values = await _only_row(database, f"{BUCKET}.files", _files_pipeline(value_files()))
-
-    def of_both(name: str) -> int:
-        return int(heads.get(name, 0) + parts.get(name, 0))
+    values = await _only_row(database, f"{BUCKET}.files", _files_pipeline(_ALL_VALUES))
 
     return Totals(
         users=await open_collection(database, USERS).count_documents({}),
-        threads=heads.get("threads", 0),
-        deleted_threads=heads.get("deleted", 0),
-        steps=of_both("steps"),
-        elements=of_both("elements"),
-        thumbs_up=of_both("up"),
-        thumbs_down=of_both("down"),
+        threads=stored["threads"],
+        deleted_threads=stored["deleted"],
+        steps=stored["steps"],
+        elements=stored["elements"],
+        thumbs_up=stored["up"],
+        thumbs_down=stored["down"],
         files=files.get("files", 0),
         file_bytes=files.get("bytes", 0),
-        long_threads=heads.get("long", 0),
+        long_threads=stored["long"],
         large_values=values.get("files", 0),
         large_value_bytes=values.get("bytes", 0),
+        chatkit_threads=chatkit["threads"],
+        chatkit_deleted_threads=chatkit["deleted"],
+        chatkit_items=chatkit["items"],
+        chatkit_positive=chatkit["up"],
+        chatkit_negative=chatkit["down"],
+        chatkit_long_threads=chatkit["long"],
+        chatkit_attachments=attachments.get("count", 0),
+        chatkit_attachment_bytes=attachments.get("bytes", 0),
     )
+
+
+async def _in_heads_and_parts(
+    database: Database, heads: str, parts: str, counted: Document
+) -> Counter[str]:
+    """Sums of what is counted of each head and of each part, and how many heads there are."""
+    in_heads = await _only_row(database, heads, _totals_pipeline(counted))
+    in_parts = await _only_row(database, heads, _of_parts_pipeline(parts, counted))
+    total: Counter[str] = Counter()
+    for row in (in_heads, in_parts):
+        total.update({name: int(value) for name, value in row.items() if name != "_id"})
+    return total
 
 
 async def _only_row(database: Database, collection: str, pipeline: list[Document]) -> Document:
@@ -182,7 +231,7 @@ async def _only_row(database: Database, collection: str, pipeline: list[Document
     return rows[0] if rows else {}
 
 
-def _totals_pipeline() -> list[Document]:
+def _totals_pipeline(counted: Document) -> list[Document]:
     deleted = {"$ne": [{"$type": "$deletedAt"}, "missing"]}
     return [
         {
@@ -191,19 +240,19 @@ def _totals_pipeline() -> list[Document]:
                 "threads": {"$sum": {"$cond": [deleted, 0, 1]}},
                 "deleted": {"$sum": {"$cond": [deleted, 1, 0]}},
                 "long": {"$sum": {"$cond": [{"$gt": [_length("$parts"), 0]}, 1, 0]}},
-                **{name: {"$sum": counted} for name, counted in _counted().items()},
+                **{name: {"$sum": count} for name, count in counted.items()},
             }
         }
     ]
 
 
-def _of_parts_pipeline() -> list[Document]:
+def _of_parts_pipeline(parts: str, counted: Document) -> list[Document]:
     """The same of the parts that threads list; copies that a killed move left do not count."""
     listed = {
-        "from": OVERFLOW,
+        "from": parts,
         "localField": "parts",
         "foreignField": "_id",
-        "pipeline": [{"$project": _counted()}],
+        "pipeline": [{"$project": counted}],
         "as": "part",
     }
     return [
@@ -211,7 +260,7 @@ def _of_parts_pipeline() -> list[Document]:
         {"$project": {"parts": 1}},
         {"$lookup": listed},
         {"$unwind": "$part"},
-        {"$group": {"_id": None, **{name: {"$sum": f"$part.{name}"} for name in _counted()}}},
+        {"$group": {"_id": None, **{name: {"$sum": f"$part.{name}"} for name in counted}}},
     ]
 
 
@@ -220,9 +269,31 @@ def _counted() -> Document:
     return {
         "steps": _length("$steps"),
         "elements": _length("$elements"),
-        "up": _votes(1),
-        "down": _votes(0),
+        "up": _votes("$steps", "value", 1),
+        "down": _votes("$steps", "value", 0),
     }
+
+
+def _counted_of_chatkit() -> Document:
+    return {
+        "items": _length("$items"),
+        "up": _votes("$items", "kind", "positive"),
+        "down": _votes("$items", "kind", "negative"),
+    }
+
+
+def _attachments_pipeline() -> list[Document]:
+    is_there = {"$ne": [{"$type": "$upload.at"}, "missing"]}
+    return [
+        {"$match": {"deletedAt": {"$exists": False}}},
+        {
+            "$group": {
+                "_id": None,
+                "count": {"$sum": 1},
+                "bytes": {"$sum": {"$cond": [is_there, "$upload.size", 0]}},
+            }
+        },
+    ]
 
 
 def _length(array: str) -> Document:
@@ -234,9 +305,9 @@ def _array(array: str) -> Document:
     return {"$cond": [{"$isArray": array}, array, []]}
 
 
-def _votes(value: int) -> Document:
-    given = {"$eq": ["$$step.feedback.value", value]}
-    return {"$size": {"$filter": {"input": _array("$steps"), "as": "step", "cond": given}}}
+def _votes(array: str, field: str, value: Any) -> Document:
+    given = {"$eq": [f"$$voted.feedback.{field}", value]}
+    return {"$size": {"$filter": {"input": _array(array), "as": "voted", "cond": given}}}
 
 
 def _files_pipeline(condition: Document) -> list[Document]:
@@ -272,13 +343,15 @@ async def _size(database: Database, name: str) -> CollectionSize:
 async def _growth(database: Database, mondays: list[date], file_collection: str) -> list[Week]:
     users = await _by_week(database, USERS, "createdAt", mondays, {})
     threads = await _by_week(database, THREADS, "createdAt", mondays, {})
+    chatkits = await _by_week(database, CHATKIT_THREADS, "createdAt", mondays, {})
     files = await _by_week(database, file_collection, "uploadDate", mondays, _NO_VALUES)
-    values = await _by_week(database, f"{BUCKET}.files", "uploadDate", mondays, value_files())
+    values = await _by_week(database, f"{BUCKET}.files", "uploadDate", mondays, _ALL_VALUES)
     return [
         Week(
             monday,
             users=users.get(monday, {}).get("count", 0),
             threads=threads.get(monday, {}).get("count", 0),
+            chatkit_threads=chatkits.get(monday, {}).get("count", 0),
             files=files.get(monday, {}).get("count", 0),
             file_bytes=files.get(monday, {}).get("bytes", 0),
             large_values=values.get(monday, {}).get("count", 0),
@@ -379,4 +452,5 @@ async def _value_bytes(database: Database, thread_ids: list[str]) -> dict[str, i
     return {row["_id"]: row["bytes"] for row in rows}
 
 
-_NO_VALUES: Document = {**ours(), "$nor": [value_files()]}
+_NO_VALUES: Document = {**ours(), "$nor": [value_files(), item_files()]}
+_ALL_VALUES: Document = {"$or": [value_files(), item_files()]}

@@ -22,10 +22,10 @@ LEVELS = (
     {"indexes", "schema", "views"},
     {"files", "overflow", "roles", "users"},
     {"large_values"},
-    {"threads"},
+    {"chatkit", "threads"},
     {"orphans"},
     {"chat", "elements", "erasure", "health", "retention", "statistics", "transfer"},
-    {"chatkit", "data_layer"},
+    {"data_layer"},
     {"__init__"},
     {"demo", "testing"},
     {"cli"},
@@ -73,6 +73,7 @@ IMPORT_DRIVER = {
     "health",
     "orphans",
     "data_layer",
+    "chatkit.archive",
     "chatkit.attachments",
     "chatkit.threads",
     "files.bucket",
@@ -179,6 +180,13 @@ def test_chatkit_is_imported_only_where_it_is_met() -> None:
     assert {module for module in MODULES if "chatkit" in packages(module)} == IMPORT_CHATKIT
     for module in sorted(name for name in MODULES if part(name) == "chatkit"):
         assert "chainlit" not in {name for other in loaded(module) for name in packages(other)}
+
+
+@pytest.mark.parametrize(
+    "module", ["erasure", "health", "orphans", "retention", "statistics", "transfer.incoming"]
+)
+def test_the_tools_need_no_chatkit(module: str) -> None:
+    assert not loaded(module) & IMPORT_CHATKIT
 
 
 def test_the_driver_is_imported_only_where_mongodb_is_met() -> None:

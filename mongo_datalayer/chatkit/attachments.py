@@ -114,7 +114,12 @@ class ChatKitAttachments:
             raise UploadRefusedError(415, f"A file of type {upload['mime']} was announced.")
         if length is not None:
             _require_size(length, upload["size"])
-        details = FileDetails(mime=upload["mime"], name=upload["name"])
+        details = FileDetails(
+            # The mark of an attachment's file: an app's own file may have a key of the same form.
+            mime=upload["mime"],
+            name=upload["name"],
+            element_id=upload["objectKey"],
+        )
         try:
             await self._bucket.write(
                 upload["objectKey"], _counted(pieces, upload["size"]), details, overwrite=False

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
 
+from mongo_datalayer.chatkit.keys import new_item_key, thread_name
 from mongo_datalayer.documents import Document, is_reference
 from mongo_datalayer.driver import Database
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import FileDetails
-from mongo_datalayer.values import plain_text, size_of
+from mongo_datalayer.values import plain, plain_text, size_of
 
 START = 1000
 """How many characters stay in the document, for people in the shell."""
-
-_FOLDER = "chatkit-values"
 
 
 class LargeItems:
@@ -40,9 +37,8 @@ class LargeItems:
             return item
         text = item.get("exact") or json.dumps(item["item"])
         content = text.encode()
-        thread = _thread(key)
-        object_key = f"{_FOLDER}/{thread}/{quote(item['id'], safe='')}/{uuid.uuid4().hex}"
-        details = FileDetails(mime="application/json", thread_id=thread)
+        object_key = new_item_key(key, item["id"])
+        details = FileDetails(mime="application/json", thread_id=thread_name(key))
         await self._bucket.write(object_key, content, details)
         reference = {
             "gridfs": object_key,
@@ -69,6 +65,19 @@ class LargeItems:
             for item in items
         ]
 
+    async def put_in(self, items: Iterable[Document]) -> list[Document]:
+        """The items, those in GridFS as if they had never been too large.
+
+        Raises:
+            NotFoundError: a file is gone.
+        """
+        return [
+            _put_in(item, (await self._bucket.read(item["item"]["gridfs"])).decode())
+            if is_reference(item["item"])
+            else item
+            for item in items
+        ]
+
     async def discard(self, *items: Mapping[str, Any] | None) -> None:
         """Delete the files of items that nothing refers to any more."""
         keys = [
@@ -81,9 +90,19 @@ class LargeItems:
 
     async def delete_thread(self, key: Document) -> None:
         """Delete all files of a thread's items."""
-        await self._bucket.delete_thread(_thread(key))
+        await self._bucket.delete_thread(thread_name(key))
+
+    async def delete_others(self, key: Document, items: Iterable[Mapping[str, Any]]) -> None:
+        """Delete the files of all other items of a thread, and of earlier versions of these."""
+        kept = {item["item"]["gridfs"] for item in items if is_reference(item["item"])}
+        found = self._bucket.list_belonging([thread_name(key)])
+        await self._bucket.discard(
+            [file.file_id async for file in found if file.object_key not in kept]
+        )
 
 
-def _thread(key: Document) -> str:
-    """A text that names a thread; two owners' never meet."""
-    return f"chatkit/{quote(key['owner'], safe='')}/{quote(key['id'], safe='')}"
+def _put_in(item: Mapping[str, Any], text: str) -> Document:
+    payload = json.loads(text)
+    readable = plain(payload)
+    exact = {} if readable == payload else {"exact": text}
+    return {**item, "item": readable, **exact}

@@ -26,6 +26,7 @@ from mongo_datalayer import codec, driver
 from mongo_datalayer.chatkit import payloads, uploads
 from mongo_datalayer.chatkit.attachments import ChatKitAttachments
 from mongo_datalayer.chatkit.errors import MissingError
+from mongo_datalayer.chatkit.keys import object_key
 from mongo_datalayer.chatkit.statements import owned
 from mongo_datalayer.chatkit.threads import ChatKitThreads, missing_thread
 from mongo_datalayer.config import DEFAULT_DATABASE, DEFAULT_TIMEOUT_MS, Settings
@@ -348,7 +349,7 @@ class MongoChatKitStore(Store[TContext], AttachmentStore[TContext]):
             "name": codec.identifier(input.name),
             "mime": codec.identifier(input.mime_type),
             "size": input.size,
-            "objectKey": uploads.object_key(key),
+            "objectKey": object_key(key),
             "ticket": uuid.uuid4().hex,
         }
         await self._retried(lambda: self.attachments.announce(key, stored, upload))
@@ -387,7 +388,7 @@ class MongoChatKitStore(Store[TContext], AttachmentStore[TContext]):
             NotFoundError: the owner has no such attachment, or its file is not there yet.
         """
         key = self._key(attachment_id, context)
-        return await self._retried(lambda: self.files.bucket.read(uploads.object_key(key)))
+        return await self._retried(lambda: self.files.bucket.read(object_key(key)))
 
     async def delete_attachment(self, attachment_id: str, context: TContext) -> None:
         """Delete the attachment and its file; nothing happens when there is none."""
@@ -444,7 +445,7 @@ class MongoChatKitStore(Store[TContext], AttachmentStore[TContext]):
         return lambda: self._threads.put_feedback(key, item_id, feedback)
 
     async def _delete_attachment(self, key: Document) -> None:
-        await self._retried(lambda: self.attachments.delete(key, uploads.object_key(key)))
+        await self._retried(lambda: self.attachments.delete(key, object_key(key)))
 
     async def _retried(self, operation: Callable[[], Awaitable[Result]]) -> Result:
         return await _cancellable(

@@ -19,6 +19,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from mongo_datalayer.chatkit import statements
+from mongo_datalayer.chatkit.archive import thread_overflow
 from mongo_datalayer.chatkit.errors import AlreadyExistsError, MissingError
 from mongo_datalayer.chatkit.large_items import LargeItems
 from mongo_datalayer.chatkit.pages import ItemPages
@@ -27,7 +28,6 @@ from mongo_datalayer.documents import CHATKIT_OVERFLOW, CHATKIT_THREADS, Documen
 from mongo_datalayer.driver import Database, aggregate, open_collection
 from mongo_datalayer.errors import MongoDataLayerError, NotFoundError, StorageError
 from mongo_datalayer.indexes import TOMBSTONE_SECONDS
-from mongo_datalayer.overflow import Overflow
 from mongo_datalayer.pipelines import Statement
 from mongo_datalayer.recent import Recent
 from mongo_datalayer.values import plain
@@ -59,13 +59,7 @@ class ChatKitThreads:
     def __init__(self, database: Database) -> None:
         self._threads = open_collection(database, CHATKIT_THREADS)
         self._stored_parts = open_collection(database, CHATKIT_OVERFLOW)
-        self._overflow = Overflow(
-            self._threads,
-            self._stored_parts,
-            ("items",),
-            summary=statements.range_of,
-            oldest_first=lambda item: item["order"],
-        )
+        self._overflow = thread_overflow(self._threads, self._stored_parts)
         self._pages = ItemPages(self._threads, self._stored_parts)
         self._large = LargeItems(database)
         self._parts: Recent[tuple[str, str], tuple[str, ...]] = Recent(REMEMBERED_THREADS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
 
 from chatkit.types import AttachmentUploadDescriptor, ImageAttachment
 from pydantic import AnyUrl
@@ -15,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mongo_datalayer.chatkit.attachments import ChatKitAttachments, UploadRefusedError
+from mongo_datalayer.chatkit.keys import object_key
 from mongo_datalayer.chatkit.statements import owned
 from mongo_datalayer.documents import Document
 from mongo_datalayer.errors import ConfigurationError
@@ -88,11 +88,6 @@ class AttachmentFiles:
         if url.startswith("/"):
             raise ConfigurationError(_NOT_ABSOLUTE)
         return AnyUrl(url)
-
-
-def object_key(key: Document) -> str:
-    """The key of an attachment's file; two owners' never meet."""
-    return f"chatkit/{quote(key['owner'], safe='')}/{quote(key['id'], safe='')}"
 
 
 def upload_route(

@@ -34,8 +34,9 @@ def erase_user(
 ) -> None:
     """Remove everything of the person who logs in as IDENTIFIER.
 
-    Threads with all in them, files, feedback, and last the user. Then every collection is searched
-    for what is left. When it was interrupted, run it again.
+    Threads with all in them, files, feedback, and last the user; of ChatKit the threads and
+    attachments whose owner's id is IDENTIFIER. Then every collection is searched for what is left.
+    When it was interrupted, run it again.
 
     Exits with 1 when nobody is called so, when something is left, or when the question was
     answered with no; with 2 when the server could not be used.
@@ -48,7 +49,9 @@ def erase_user(
         return
     if not yes:
         click.confirm(f"Remove all of this for {identifier!r}?", abort=True, err=True)
-    if not asyncio.run(_erase(identifier, uri, database, bucket, found.threads)):
+    if not asyncio.run(
+        _erase(identifier, uri, database, bucket, found.threads + found.chatkit_threads)
+    ):
         raise SystemExit(INCOMPLETE)
 
 
@@ -78,8 +81,9 @@ async def _erase(
         with progress("threads", threads) as advance:
             erased = await erasure.erase(person, lambda: advance(1))
         click.echo(
-            f"Removed: {len(erased.thread_ids)} threads, {len(erased.file_ids)} files, "
-            f"{len(erased.value_ids)} large values, {erased.users} user."
+            f"Removed: {len(erased.thread_ids)} threads, {erased.chatkit.threads} ChatKit threads, "
+            f"{erased.chatkit.attachments} attachments, {erased.files} files, "
+            f"{erased.values} large values, {erased.users} user."
         )
         return not _show_remains(await erasure.remains(person, erased))
 
@@ -91,6 +95,10 @@ def _show(found: Belongings) -> None:
         "steps": found.steps,
         "feedback": found.feedback,
         "elements": found.elements,
+        "ChatKit threads": found.chatkit_threads,
+        "ChatKit items": found.chatkit_items,
+        "ChatKit attachments": found.chatkit_attachments,
+        "ChatKit deleted": found.chatkit_deleted,
         "files": found.files,
         "bytes of files": found.size,
         "large values": found.large_values,

@@ -56,10 +56,12 @@ def export(
 ) -> None:
     """Write users, threads and, with --files, files as JSON, one document a line.
 
+    ChatKit's threads and attachments are among them. Their owner's id is taken for the IDENTIFIER.
+
     The format is described in docs/export-format.md; `mongo-datalayer import` reads it.
 
-    Exits with 1 when there is no such user or thread, or when a damaged file was left out, and with
-    2 when the server could not be used or the output not be written.
+    Exits with 1 when there is no such user or thread, or when something damaged was left out, and
+    with 2 when the server could not be used or the output not be written.
     """
     if identifier is not None and thread_id is not None:
         raise click.UsageError("--user and --thread exclude each other.")
@@ -67,12 +69,17 @@ def export(
     done = asyncio.run(_export(uri, database, bucket, scope, output, with_files=files))
     counts = done.counts
     click.echo(
-        f"{counts.users} users, {counts.threads} threads, {counts.files} files written.",
+        f"{counts.users} users, {counts.threads} threads, "
+        f"{counts.chatkit_threads} ChatKit threads, {counts.chatkit_attachments} attachments, "
+        f"{counts.files} files written.",
         err=output is None,
     )
     for key in done.damaged:
         click.echo(f"Error: The file {key!r} is damaged in the database; left out.", err=True)
-    if done.damaged:
+    for thread in done.damaged_threads:
+        named = f"{thread['id']!r} of {thread['owner']!r}"
+        click.echo(f"Error: The ChatKit thread {named} is damaged; left out.", err=True)
+    if done.damaged or done.damaged_threads:
         raise SystemExit(NOT_ALL)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
+from mongo_datalayer.documents import CHATKIT_OVERFLOW, CHATKIT_THREADS
 from mongo_datalayer.driver import Database
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.indexes import BUCKET
-from mongo_datalayer.orphans import Leftover, Leftovers, Orphan, find_orphans
+from mongo_datalayer.orphans import Abandoned, ChatKit, Leftover, Leftovers, Orphan, find_orphans
 from mongo_datalayer.threads import Threads
 
 BATCH = 100
@@ -48,10 +49,11 @@ def gc(
 ) -> None:
     """Find, and with --delete remove, what nothing points to.
 
-    Files that no element points to, large values that no thread points to, pieces of large texts
-    that are gone, and parts that no thread lists. They are left when a process is killed in the
-    middle of its work, and when MongoDB removes threads by itself. Files of other applications in
-    the same bucket are never touched, and parts only when they are an hour old.
+    Files that no element and no attachment points to, large values that no thread points to, pieces
+    of large texts that are gone, parts that no thread lists, and attachments of ChatKit that were
+    never sent or whose thread is gone. They are left when a process is killed in the middle of its
+    work, and when MongoDB removes threads by itself. Files of other applications in the same bucket
+    are never touched, and parts only when they are an hour old.
 
     With --delete it may remove more than it finds without: what only the removed things pointed to.
     """
@@ -80,11 +82,19 @@ async def _collect(
 ) -> int:
     count = 0
     async with opened_database(uri, name) as database:
-        leftovers = Leftovers(database, FileBucket(database, BUCKET))
+        values = FileBucket(database, BUCKET)
+        leftovers = Leftovers(database, values)
+        of_chatkit = Leftovers(database, values, heads=CHATKIT_THREADS, parts=CHATKIT_OVERFLOW)
+        chatkit = ChatKit(database, FileBucket(database, bucket))
         # In this order: a file that a part points to stays as long as the part, and the pieces of
         # a text as long as its file.
-        count += await _overflow(leftovers, leftovers.parts(before), tell, delete=delete)
-        async for orphan in _files(database, bucket, before, delete=delete):
+        for store in (leftovers, of_chatkit):
+            count += await _overflow(store, store.parts(before), tell, delete=delete)
+        async for left in chatkit.abandoned(before):
+            if not delete or await chatkit.delete(left, before):
+                tell(_of_attachment(left))
+                count += 1
+        async for orphan in _files(database, bucket, chatkit, before, delete=delete):
             tell(_of_file(orphan))
             count += 1
         count += await _overflow(leftovers, leftovers.pieces(before), tell, delete=delete)
@@ -107,13 +117,20 @@ async def _overflow(
 
 
 async def _files(
-    database: Database, bucket: str, before: datetime, *, delete: bool
+    database: Database, bucket: str, chatkit: ChatKit, before: datetime, *, delete: bool
 ) -> AsyncIterator[Orphan]:
     """The orphans of the bucket of files, and of that of large values if it is another one."""
     threads = Threads(database)
     for name in dict.fromkeys((bucket, BUCKET)):
         place = FileBucket(database, name)
-        found = find_orphans(place, threads, before, elements=name == bucket, values=name == BUCKET)
+        found = find_orphans(
+            place,
+            threads,
+            before,
+            chatkit=chatkit,
+            elements=name == bucket,
+            values=name == BUCKET,
+        )
         batch: list[str] = []
         async for orphan in found:
             yield orphan
@@ -130,6 +147,12 @@ def _of_file(orphan: Orphan) -> dict[str, Any]:
     return {"kind": kind, "id": orphan.file_id, "key": orphan.object_key, "bytes": orphan.size}
 
 
+def _of_attachment(left: Abandoned) -> dict[str, Any]:
+    kind = "attachment never sent" if left.thread is None else "attachment of no thread"
+    told = {"kind": kind, "id": left.key["id"], "key": left.object_key, "bytes": None}
+    return told | {"owner": left.key["owner"], "thread": left.thread}
+
+
 def _of_overflow(left: Leftover) -> dict[str, Any]:
     kind = "part" if left.value is None else "piece of a text"
     return {"kind": kind, "id": left.id, "key": left.value, "bytes": left.size} | {
@@ -143,5 +166,7 @@ def _tell(found: dict[str, Any]) -> None:
         "file": "{bytes} bytes  {key}",
         "part": "a part that its thread {thread} does not list",
         "piece of a text": "a piece of a text that is gone  {key}",
+        "attachment never sent": "an attachment of {owner} that was never sent",
+        "attachment of no thread": "an attachment of {owner}, whose thread {thread} is gone",
     }
     click.echo(f"{found['id']}  {told[found['kind']].format(**found)}")

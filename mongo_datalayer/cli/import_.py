@@ -24,7 +24,7 @@ from mongo_datalayer.transfer.records import Counts, read_records
     type=click.Choice(["skip", "replace"]),
     default="skip",
     show_default=True,
-    help="What to do with users, threads and files that are there already.",
+    help="What to do with users, threads, attachments and files that are there already.",
 )
 @click.option("--dry-run", is_flag=True, help="Verify FILE and count; change nothing.")
 def import_(
@@ -36,7 +36,9 @@ def import_(
     *,
     dry_run: bool,
 ) -> None:
-    """Store the users, threads and files that FILE holds, as `mongo-datalayer export` wrote it.
+    """Store what FILE holds, as `mongo-datalayer export` wrote it.
+
+    Users, threads and files, and ChatKit's threads and attachments.
 
     FILE is read twice: nothing is changed before all of it was verified. When the import was
     interrupted, run it again.
@@ -76,4 +78,8 @@ def _verified_size(path: Path) -> int:
 
 
 def _counts(counts: Counts) -> str:
-    return f"{counts.users} users, {counts.threads} threads, {counts.files} files"
+    return (
+        f"{counts.users} users, {counts.threads} threads, "
+        f"{counts.chatkit_threads} ChatKit threads, {counts.chatkit_attachments} attachments, "
+        f"{counts.files} files"
+    )

@@ -53,8 +53,10 @@ def stats(
 ) -> None:
     """Count what is stored and how it grows; change nothing.
 
-    Users, threads, steps, feedback, elements, files, bytes, and the longest threads. Every thread
-    is read. Exits with 2 when the server could not be used.
+    Users, threads, steps, feedback, elements, ChatKit's threads, items and attachments, files,
+    bytes, and the longest of Chainlit's threads. Every thread is read.
+
+    Exits with 2 when the server could not be used.
     """
     with nullcontext() if as_json else _waiting():
         counted = asyncio.run(_count(uri, database, bucket, weeks, longest))
@@ -108,10 +110,19 @@ def _tables(counted: Statistics) -> Iterable[Table]:
     if counted.weeks:
         yield _table(
             "New in the week of",
-            ("", "Users", "Threads", "Files", "Size of files", "Large values", "Their size"),
+            (
+                "",
+                "Users",
+                "Threads",
+                "ChatKit",
+                "Files",
+                "Size of files",
+                "Large values",
+                "Their size",
+            ),
             (
                 (
-                    *map(str, (w.begins, w.users, w.threads, w.files)),
+                    *map(str, (w.begins, w.users, w.threads, w.chatkit_threads, w.files)),
                     readable(w.file_bytes),
                     str(w.large_values),
                     readable(w.large_value_bytes),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mongo_datalayer.chatkit.archive import ChatKitAttachmentArchive, ChatKitThreadArchive
+from mongo_datalayer.chatkit.statements import owned
 from mongo_datalayer.documents import Document
 from mongo_datalayer.driver import Database
 from mongo_datalayer.errors import ExportFormatError, StorageError
@@ -35,8 +37,8 @@ class Import:
     Args:
         database: The database.
         bucket: The GridFS bucket of the files.
-        replace: Put users, threads and files in the place of those with the same id or key; else
-            they are left alone. Also a deleted thread comes back then.
+        replace: Put users, threads, attachments and files in the place of those with the same id
+            or key; else they are left alone. Also a deleted one comes back then.
         dry_run: Only count.
     """
 
@@ -45,6 +47,8 @@ class Import:
     ) -> None:
         self._users = Users(database)
         self._threads = Threads(database)
+        self._chatkit = ChatKitThreadArchive(database)
+        self._attachments = ChatKitAttachmentArchive(database, bucket)
         self._bucket = bucket
         self._replace = replace
         self._dry_run = dry_run
@@ -67,9 +71,15 @@ class Import:
             elif record["type"] == "user":
                 tally = done.stored if await self._store_user(record) else done.skipped
                 tally.users += 1
-            else:
+            elif record["type"] == "thread":
                 tally = done.stored if await self._store_thread(record) else done.skipped
                 tally.threads += 1
+            elif record["type"] == "chatkit-thread":
+                tally = done.stored if await self._store_chatkit_thread(record) else done.skipped
+                tally.chatkit_threads += 1
+            else:
+                tally = done.stored if await self._store_attachment(record) else done.skipped
+                tally.chatkit_attachments += 1
         return done
 
     async def _store_user(self, record: Document) -> bool:
@@ -89,6 +99,18 @@ class Import:
         if owner is not None and thread.get("userId") is not None:
             thread = {**thread, "userId": owner}
         return await self._threads.archive.restore(thread, replace=self._replace)
+
+    async def _store_chatkit_thread(self, record: Document) -> bool:
+        thread = record["document"]
+        if self._dry_run:
+            return self._replace or not await self._chatkit.exists(_key(thread))
+        return await self._chatkit.restore(thread, replace=self._replace)
+
+    async def _store_attachment(self, record: Document) -> bool:
+        attachment = record["document"]
+        if self._dry_run:
+            return self._replace or not await self._attachments.exists(_key(attachment))
+        return await self._attachments.restore(attachment, replace=self._replace)
 
     async def _owner(self, identifier: str | None) -> str | None:
         """The id that the user has in this database."""
@@ -133,6 +155,10 @@ class Import:
             await self._bucket.discard([stored.file_id])
             raise ExportFormatError(f"The content of {record['objectKey']!r} is not what it says.")
         return True
+
+
+def _key(document: Document) -> Document:
+    return owned(document["_id"]["owner"], document["_id"]["id"])
 
 
 class _IncompleteError(StorageError):

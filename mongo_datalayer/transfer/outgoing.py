@@ -8,6 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from mongo_datalayer.chatkit.archive import (
+    ChatKitAttachmentArchive,
+    ChatKitThreadArchive,
+    of_owner,
+)
+from mongo_datalayer.chatkit.keys import holds_item, object_key
 from mongo_datalayer.documents import Document
 from mongo_datalayer.driver import Database
 from mongo_datalayer.errors import NotFoundError, StorageError
@@ -18,6 +24,7 @@ from mongo_datalayer.pipelines import owned_by
 from mongo_datalayer.threads import Threads
 from mongo_datalayer.transfer.records import Counts, RecordWriter
 from mongo_datalayer.users import Users
+from mongo_datalayer.values import plain_text
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class Scope:
     """What is exported: one user with their threads, one thread, or (without either) everything.
 
     Attributes:
-        identifier: What the user logs in with.
-        thread_id: The thread.
+        identifier: What the user logs in with; also ChatKit's owner.
+        thread_id: The thread, Chainlit's or ChatKit's.
     """
 
     identifier: str | None = None
@@ -50,6 +57,8 @@ class Export:
         self, database: Database, bucket: FileBucket, scope: Scope, *, with_files: bool
     ) -> None:
         self._threads = Threads(database)
+        self._chatkit = ChatKitThreadArchive(database)
+        self._attachments = ChatKitAttachmentArchive(database, bucket)
         self._users = Users(database)
         self._bucket = bucket
         self._scope = scope
@@ -57,6 +66,8 @@ class Export:
         self._writer = RecordWriter()
         self.damaged: list[str] = []
         """Object keys of files that could not be read, so that they are left out."""
+        self.damaged_threads: list[Document] = []
+        """Owner and id of ChatKit's threads that could not be read whole; left out too."""
 
     @property
     def counts(self) -> Counts:
@@ -69,7 +80,7 @@ class Export:
         Raises:
             NotFoundError: there is no such user or thread; raised before the first line.
         """
-        user, condition = await self._found()
+        user, condition, chatkit = await self._found()
         yield self._writer.header(
             exportedAt=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             user=self._scope.identifier,
@@ -83,6 +94,10 @@ class Export:
                 yield self._writer.document("user", stored)
         async for thread in self._threads.archive.scan(condition):
             yield self._writer.document("thread", thread)
+        async for thread in self._chatkit.scan(chatkit, self.damaged_threads.append):
+            yield self._writer.document("chatkit-thread", thread)
+        async for attachment in self._attachments.scan(self._of_attachments()):
+            yield self._writer.document("chatkit-attachment", attachment)
         if self._with_files:
             async for file in self._files(condition):
                 async for line in self._file(file):
@@ -93,19 +108,37 @@ class Export:
     def _everything(self) -> bool:
         return self._scope == Scope()
 
-    async def _found(self) -> tuple[Document | None, Document]:
-        """The scope's user, and the filter on threads."""
+    async def _found(self) -> tuple[Document | None, Document, Document]:
+        """The scope's user, the filter on threads, and that on ChatKit's threads."""
         identifier, thread_id = self._scope.identifier, self._scope.thread_id
         if thread_id is not None:
-            if await self._threads.get(thread_id) is None:
+            chatkit: Document = {"_id.id": plain_text(thread_id)}
+            if await self._threads.get(thread_id) is None and not await self._any(chatkit):
                 raise NotFoundError(f"There is no thread {thread_id!r}.")
-            return None, {"_id": thread_id}
+            return None, {"_id": thread_id}, chatkit
         if identifier is None:
-            return None, {}
+            return None, {}, {}
+        chatkit = of_owner(plain_text(identifier))
         user = await self._users.get(identifier)
-        if user is None:
+        if user is None and not await self._any(chatkit):
             raise NotFoundError(f"There is no user {identifier!r}.")
-        return user, owned_by(user["_id"], identifier)
+        user_id = None if user is None else user["_id"]
+        return user, owned_by(user_id, identifier), chatkit
+
+    async def _any(self, chatkit: Document) -> bool:
+        async for _ in self._chatkit.scan_heads(chatkit, ("order",)):
+            return True
+        async for _ in self._attachments.scan(self._of_attachments(), ("threadId",)):
+            return True
+        return False
+
+    def _of_attachments(self) -> Document:
+        """The filter on ChatKit's attachments."""
+        if self._scope.thread_id is not None:
+            return {"threadId": plain_text(self._scope.thread_id)}
+        if self._scope.identifier is not None:
+            return of_owner(plain_text(self._scope.identifier))
+        return {}
 
     async def _files(self, condition: Document) -> AsyncIterator[StoredFile]:
         """The newest revision of each file, of the threads or of all.
@@ -115,7 +148,7 @@ class Export:
         if self._everything:
             async for key in self._bucket.list_keys():
                 newest = await self._bucket.find(key)
-                if newest is not None and not holds_value(newest):
+                if newest is not None and not (holds_value(newest) or holds_item(newest)):
                     yield newest
             return
         async for thread in self._threads.archive.scan(condition, ("elements.objectKey",)):
@@ -126,6 +159,10 @@ class Export:
                 newest = await self._bucket.find(key)
                 if newest is not None:
                     yield newest
+        async for attachment in self._attachments.scan(self._of_attachments(), ("threadId",)):
+            file = await self._bucket.find(object_key(attachment["_id"]))
+            if file is not None:
+                yield file
 
     async def _file(self, file: StoredFile) -> AsyncIterator[bytes]:
         """The lines of a file; once more when it is replaced while it is read."""

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timezone
 from typing import Any, BinaryIO
 
@@ -24,7 +24,10 @@ from mongo_datalayer.documents import Document
 from mongo_datalayer.errors import ExportFormatError
 
 FORMAT = "mongo-datalayer-export"
-VERSION = 1
+VERSION = 2
+"""Since 2 there are ChatKit's threads and attachments."""
+
+_CHATKIT = {"chatkit-thread": "chatkitThreads", "chatkit-attachment": "chatkitAttachments"}
 
 # A header or trailer is short: more is not read to find out that a file is something else.
 _FIRST_LINE_BYTES = 64 * 1024
@@ -35,6 +38,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "chunk": ("data",),
 }
 _DOCUMENT_TEXTS: Mapping[str, tuple[str, ...]] = {"user": ("_id", "identifier"), "thread": ("_id",)}
+_KEY_TEXTS = ("owner", "id")  # of the _id of ChatKit's documents
 
 _READING = RELAXED_JSON_OPTIONS.with_options(tz_aware=True, tzinfo=timezone.utc)
 _AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=timezone.utc)
@@ -46,13 +50,25 @@ class Counts:
 
     users: int = 0
     threads: int = 0
+    chatkit_threads: int = 0
+    chatkit_attachments: int = 0
     files: int = 0
+
+    def in_version(self, version: int) -> dict[str, int]:
+        """The counts as the last line of an export of this version has them."""
+        counts = {"users": self.users, "threads": self.threads, "files": self.files}
+        if version == 1:
+            return counts
+        chatkit = (self.chatkit_threads, self.chatkit_attachments)
+        return counts | dict(zip(_CHATKIT.values(), chatkit, strict=True))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count ``record`` in; a file counts when its last line says that it is complete."""
         kind = record["type"]
         self.users += kind == "user"
         self.threads += kind == "thread"
+        self.chatkit_threads += kind == "chatkit-thread"
+        self.chatkit_attachments += kind == "chatkit-attachment"
         self.files += kind == "file-end" and record.get("complete") is True
 
 
@@ -82,7 +98,7 @@ class RecordWriter:
     def trailer(self) -> bytes:
         """The last line."""
         sha256 = self._digest.hexdigest()
-        return self.record("trailer", **asdict(self.counts), sha256=sha256)
+        return self.record("trailer", **self.counts.in_version(VERSION), sha256=sha256)
 
     def _line(self, text: str) -> bytes:
         line = text.encode("ascii") + b"\n"
@@ -117,8 +133,8 @@ def read_records(
 ) -> Iterator[Document]:
     """The records of an export between its first and its last line, one at a time.
 
-    Each is a map with its ``type``; a user or thread has its ``document``, a chunk its ``data`` as
-    bytes.
+    Each is a map with its ``type``; a user, thread or attachment has its ``document``, a chunk its
+    ``data`` as bytes.
 
     Args:
         file: The export, open for reading bytes.
@@ -130,17 +146,19 @@ def read_records(
     """
     digest = hashlib.sha256()
     counts = Counts()
-    order = _Order()
+    version = VERSION
+    order = _Order(version)
     for number, line in enumerate(_lines(file), 1):
         record = _parse(line, number)
         if number == 1:
-            _require_header(record)
+            version = _required_version(record)
+            order = _Order(version)
             digest.update(line)
             on_bytes(len(line))
             continue
         order.require(record["type"], number)
         if record["type"] == "trailer":
-            _require_end(file, record, counts, digest.hexdigest())
+            _require_end(file, record, counts.in_version(version), digest.hexdigest())
             on_bytes(len(line))
             return
         counts.add(record)
@@ -170,6 +188,9 @@ def _parse(line: bytes, number: int) -> Document:
             record["document"] = bson.decode(base64.b64decode(record["bson"]), _AWARE)
         texts = [record[name] for name in _TEXTS.get(record["type"], ())]
         texts += [record["document"][name] for name in _DOCUMENT_TEXTS.get(record["type"], ())]
+        if record["type"] in _CHATKIT:
+            texts += [record["document"]["_id"][name] for name in _KEY_TEXTS]
+            texts += [record["document"]["order"]] if record["type"] == "chatkit-thread" else []
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("what must be text is something else")
         if record["type"] == "chunk":
@@ -186,17 +207,18 @@ _OUTSIDE = frozenset({"user", "thread", "file", "trailer"})
 class _Order:
     """Which records may follow which: the content of a file stands between its two lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self._outside = _OUTSIDE if version == 1 else _OUTSIDE | _CHATKIT.keys()
         self._in_file = False
 
     def require(self, kind: str, number: int) -> None:
-        if kind not in (_IN_FILE if self._in_file else _OUTSIDE):
+        if kind not in (_IN_FILE if self._in_file else self._outside):
             raise ExportFormatError(f"The file is damaged: line {number} is out of place.")
         if kind != "chunk":
             self._in_file = kind == "file"
 
 
-def _require_header(record: Document) -> None:
+def _required_version(record: Document) -> int:
     version = record.get("version")
     if record.get("format") != FORMAT or not isinstance(version, int):
         raise ExportFormatError("The file is no export: its first line cannot be used.")
@@ -205,12 +227,13 @@ def _require_header(record: Document) -> None:
             f"The file has version {version} of the format; this mongo-datalayer reads up to "
             f"version {VERSION}. Update it."
         )
+    return version
 
 
-def _require_end(file: BinaryIO, trailer: Document, counts: Counts, sha256: str) -> None:
+def _require_end(file: BinaryIO, trailer: Document, counts: Mapping[str, int], sha256: str) -> None:
     if file.read(1):
         raise ExportFormatError("The file was changed: something stands after its last line.")
-    if {**asdict(counts), "sha256": sha256} != {k: v for k, v in trailer.items() if k != "type"}:
+    if {**counts, "sha256": sha256} != {k: v for k, v in trailer.items() if k != "type"}:
         raise ExportFormatError(
             "The file was changed or damaged: it is not what its last line says "
             "(the counts or the SHA-256 differ)."

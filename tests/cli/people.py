@@ -19,6 +19,8 @@ Documents = AsyncDatabase[dict[str, Any]]
 LARGE = "a large text " * 200
 """Its middle is neither in the step nor in a part."""
 
+SMALL = overflow.Bounds(head=300, kept=100, value=60)
+
 
 def storage_of(database: Documents, bucket: str = "fs") -> GridFSStorageClient:
     return GridFSStorageClient(database, bucket=bucket, links=FileLinks("secret " * 8))
@@ -65,10 +67,10 @@ async def put_person(
 
 
 @contextmanager
-def small_documents() -> Iterator[None]:
+def small_documents(bounds: overflow.Bounds = SMALL) -> Iterator[None]:
     """What is written in here overflows although it is short."""
     usual = overflow.BOUNDS
-    overflow.BOUNDS = overflow.Bounds(head=300, kept=100, value=60)
+    overflow.BOUNDS = bounds
     try:
         yield
     finally:

@@ -40,7 +40,10 @@ async def test_everything_of_a_person_goes_and_nothing_else(
     done = await run("erase-user", ALICE, "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert "Removed: 3 threads, 3 files, 0 large values, 1 user." in done.out
+    assert (
+        "Removed: 3 threads, 0 ChatKit threads, 0 attachments, 3 files, 0 large values, 1 user."
+        in done.out
+    )
     assert "nothing is left" in done.out
     tombstones = await database.threads.find({"deletedAt": {"$exists": True}}).to_list(None)
     assert [set(tombstone) for tombstone in tombstones] == [{"_id", "deletedAt"}] * 3
@@ -67,6 +70,10 @@ async def test_a_dry_run_counts_and_changes_nothing(
         "steps": "6",
         "feedback": "3",
         "elements": "3",
+        "ChatKit threads": "0",
+        "ChatKit items": "0",
+        "ChatKit attachments": "0",
+        "ChatKit deleted": "0",
         "files": "3",
         "bytes of files": str(size),
         "large values": "0",
@@ -97,6 +104,10 @@ async def test_all_of_a_long_thread_goes(where: tuple[str, ...], database: Docum
         "steps": "8",
         "feedback": "1",
         "elements": "1",
+        "ChatKit threads": "0",
+        "ChatKit items": "0",
+        "ChatKit attachments": "0",
+        "ChatKit deleted": "0",
         "files": "1",
         "bytes of files": "16",
         "large values": "1",
@@ -104,7 +115,10 @@ async def test_all_of_a_long_thread_goes(where: tuple[str, ...], database: Docum
         "documents of overflow": str(overflow + 1),
     }
     assert (done.code, done.err) == (0, ""), done
-    assert "Removed: 1 threads, 1 files, 1 large values, 1 user." in done.out
+    assert (
+        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 1 large values, 1 user."
+        in done.out
+    )
     await database.threads.delete_many({"deletedAt": {"$exists": True}})
     after = await snapshot(database)
     assert after == before
@@ -183,7 +197,10 @@ async def test_threads_of_an_earlier_user_with_the_identifier_go_too(
     done = await run("erase-user", ALICE, "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert "Removed: 1 threads, 1 files, 0 large values, 0 user." in done.out
+    assert (
+        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 0 large values, 0 user."
+        in done.out
+    )
     assert mentions(await snapshot(database), f"of {ALICE}") == []
 
 
@@ -317,9 +334,11 @@ async def test_the_commands_work_with_the_role_of_the_app_and_no_more(tmp_path: 
             erased = await run("erase-user", ALICE, "--yes", *where)
 
             assert [done.code for done in (exported, pruned, imported)] == [0, 0, 0]
-            assert pruned.out.startswith("Removed: 2 threads, 2 files")
-            assert imported.out.startswith("Stored: 1 users, 2 threads, 2 files.")
-            assert "Removed: 2 threads, 2 files, 0 large values, 1 user." in erased.out
+            assert pruned.out.startswith(
+                "Removed: 2 threads, 0 ChatKit threads, 0 attachments, 2 files"
+            )
+            assert imported.out.startswith("Stored: 1 users, 2 threads, 0 ChatKit")
+            assert "Removed: 2 threads, 0 ChatKit threads, 0 attachments, 2 files" in erased.out
             assert erased.code == 1
             assert "Not searched, the login may not read it: ratings\n" in erased.err
             assert "not all collections were searched" in erased.err

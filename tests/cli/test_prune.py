@@ -20,6 +20,7 @@ from tests.docs.pages import DOCS, code_blocks
 from tests.programs import require_mongosh
 
 OLD, YOUNG = 100, 1
+NO_CHATKIT = "0 ChatKit threads, 0 attachments, "
 NOT_LONG = ", 0 large values, 0 bytes of large values, 0 documents of overflow"
 
 
@@ -74,7 +75,7 @@ async def test_what_was_not_touched_goes_with_its_files(
     unchanged = await snapshot(database)
     done = await run("prune", "--days", "30", *where)
 
-    counts = f"2 threads, 2 files, 10 bytes of files{NOT_LONG}"
+    counts = f"2 threads, {NO_CHATKIT}2 files, 10 bytes of files{NOT_LONG}"
     assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
     assert (dry.code, dry.err, done.code, done.err) == (0, "", 0, "")
     assert unchanged == before
@@ -89,7 +90,7 @@ async def test_nothing_to_do(where: tuple[str, ...], database: Documents) -> Non
     done = await run("prune", "--days", "30", *where)
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"Removed: 0 threads, 0 files, 0 bytes of files{NOT_LONG}.\n"
+    assert done.out == f"Removed: 0 threads, {NO_CHATKIT}0 files, 0 bytes of files{NOT_LONG}.\n"
     assert await left(database) == ({"young"}, {"young/e"})
 
 
@@ -165,7 +166,7 @@ async def test_a_killed_run_is_completed_by_the_next(
     done = await run("prune", "--days", "30", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert done.out.startswith(f"Removed: {alive} threads, 30 files")
+    assert done.out.startswith(f"Removed: {alive} threads, {NO_CHATKIT}30 files")
     assert await left(database) == ({"young"}, {"young/e"})
 
 
@@ -187,7 +188,8 @@ async def test_all_of_a_long_thread_goes(
 
     files = "1 files, 16 bytes" if bucket == "fs" else "0 files, 0 bytes"
     counts = (
-        f"1 threads, {files} of files, 1 large values, {len(LARGE)} bytes of large values, "
+        f"1 threads, {NO_CHATKIT}{files} of files, "
+        f"1 large values, {len(LARGE)} bytes of large values, "
         f"{overflow} documents of overflow"
     )
     assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
@@ -212,7 +214,9 @@ async def test_a_long_thread_that_a_killed_run_left_is_completed_by_the_next(
 
     done = await run("prune", "--days", "30", *where)
 
-    assert done.out.startswith("Removed: 0 threads, 1 files, 16 bytes of files, 1 large values")
+    assert done.out.startswith(
+        f"Removed: 0 threads, {NO_CHATKIT}1 files, 16 bytes of files, 1 large values"
+    )
     assert f", {overflow} documents of overflow" in done.out
     assert await left(database) == (set(), set())
     assert await database.thread_overflow.count_documents({}) == 0

@@ -58,6 +58,14 @@ async def test_everything_is_counted(where: tuple[str, ...], filled: Documents) 
         "long_threads": 0,
         "large_values": 0,
         "large_value_bytes": 0,
+        "chatkit_threads": 0,
+        "chatkit_deleted_threads": 0,
+        "chatkit_items": 0,
+        "chatkit_positive": 0,
+        "chatkit_negative": 0,
+        "chatkit_long_threads": 0,
+        "chatkit_attachments": 0,
+        "chatkit_attachment_bytes": 0,
     }
     by_name = {collection["name"]: collection for collection in counted["collections"]}
     assert by_name.keys() == {"users", "threads", "fs.files", "fs.chunks"}

@@ -116,9 +116,14 @@ async def test_an_import_into_another_database_gives_the_same(
     stored = await run("import", str(path), *there(mongo_uri, other))
 
     assert (written.code, written.err) == (0, ""), written
-    assert written.out == "2 users, 124 threads, 125 files written.\n"
+    assert (
+        written.out
+        == "2 users, 124 threads, 0 ChatKit threads, 0 attachments, 125 files written.\n"
+    )
     assert (stored.code, stored.err) == (0, ""), stored
-    assert "Stored: 2 users, 124 threads, 125 files." in stored.out
+    assert (
+        "Stored: 2 users, 124 threads, 0 ChatKit threads, 0 attachments, 125 files." in stored.out
+    )
     await database.threads.delete_one({"_id": "gone"})
     assert await documents(other) == await documents(database)
     assert await contents(other) == await contents(database)
@@ -129,8 +134,11 @@ async def test_an_import_into_another_database_gives_the_same(
     again = await run("import", str(path), *there(mongo_uri, other))
 
     assert again.code == 0, again
-    assert "Stored: 0 users, 0 threads, 0 files." in again.out
-    assert "left as they are: 2 users, 124 threads, 125 files." in again.out
+    assert "Stored: 0 users, 0 threads, 0 ChatKit threads, 0 attachments, 0 files." in again.out
+    assert (
+        "left as they are: 2 users, 124 threads, 0 ChatKit threads, 0 attachments, 125 files."
+        in again.out
+    )
     assert await documents(other) == await documents(database)
     assert os.listdir(tmp_path) == ["chats.jsonl"]  # noqa: PTH208 - no coroutine may use pathlib here
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -144,14 +152,16 @@ async def test_standard_output_and_the_trailer(
     done = await run("export", *where)
 
     assert done.code == 0
-    assert done.err == "1 users, 2 threads, 0 files written.\n"
+    assert done.err == "1 users, 2 threads, 0 ChatKit threads, 0 attachments, 0 files written.\n"
     before, _, last = done.out.rstrip("\n").rpartition("\n")
-    assert json.loads(before.splitlines()[0])["version"] == 1
+    assert json.loads(before.splitlines()[0])["version"] == 2
     assert json.loads(last) == {
         "type": "trailer",
         "users": 1,
         "threads": 2,
         "files": 0,
+        "chatkitThreads": 0,
+        "chatkitAttachments": 0,
         "sha256": hashlib.sha256(f"{before}\n".encode()).hexdigest(),
     }
 
@@ -163,7 +173,7 @@ async def test_one_user(where: tuple[str, ...], database: Documents, tmp_path: P
 
     done = await run("export", "--user", ALICE, "--files", "--output", str(path), *where)
 
-    assert done.out == "1 users, 2 threads, 2 files written.\n"
+    assert done.out == "1 users, 2 threads, 0 ChatKit threads, 0 attachments, 2 files written.\n"
     text = path.read_text()
     assert ALICE in text
     assert BOB not in text
@@ -175,7 +185,7 @@ async def test_one_thread(where: tuple[str, ...], database: Documents, tmp_path:
 
     done = await run("export", "--thread", f"{ALICE}/1", "--files", "--output", str(path), *where)
 
-    assert done.out == "0 users, 1 threads, 1 files written.\n"
+    assert done.out == "0 users, 1 threads, 0 ChatKit threads, 0 attachments, 1 files written.\n"
     assert [record["type"] for record in records(path)] == [
         "header",
         "thread",
@@ -195,7 +205,7 @@ async def test_an_empty_database_is_an_export_of_nothing(
     written = await run("export", "--files", "--output", str(path), *where)
     stored = await run("import", str(path), *there(mongo_uri, other))
 
-    assert written.out == "0 users, 0 threads, 0 files written.\n"
+    assert written.out == "0 users, 0 threads, 0 ChatKit threads, 0 attachments, 0 files written.\n"
     assert stored.code == 0, stored
     assert await other.list_collection_names() == []
 
@@ -283,9 +293,15 @@ async def test_a_dry_run_counts_and_changes_nothing(
     same = await run("import", str(path), "--dry-run", *where)
     replaced = await run("import", str(path), "--dry-run", "--on-conflict", "replace", *where)
 
-    assert fresh.out.startswith("Would be stored: 1 users, 2 threads, 2 files.\n")
-    assert same.out.startswith("Would be stored: 0 users, 0 threads, 0 files.\n")
-    assert replaced.out.startswith("Would be stored: 1 users, 2 threads, 0 files.\n")
+    assert fresh.out.startswith(
+        "Would be stored: 1 users, 2 threads, 0 ChatKit threads, 0 attachments, 2 files.\n"
+    )
+    assert same.out.startswith(
+        "Would be stored: 0 users, 0 threads, 0 ChatKit threads, 0 attachments, 0 files.\n"
+    )
+    assert replaced.out.startswith(
+        "Would be stored: 1 users, 2 threads, 0 ChatKit threads, 0 attachments, 0 files.\n"
+    )
     assert await other.list_collection_names() == []
     assert await snapshot(database) == before
 
@@ -357,7 +373,7 @@ def damage(path: Path, kind: str) -> None:
     elif kind == "another file":
         path.write_bytes(b"{}\n" * 10)
     elif kind == "newer":
-        path.write_bytes(data.replace(b'"version": 1', b'"version": 2', 1))
+        path.write_bytes(data.replace(b'"version": 2', b'"version": 3', 1))
 
 
 @pytest.mark.parametrize(
@@ -440,7 +456,7 @@ async def test_a_damaged_file_is_left_out_and_named(
     done = await run("export", "--files", "--output", str(path), *where)
 
     assert done.code == 1
-    assert done.out == "0 users, 0 threads, 1 files written.\n"
+    assert done.out == "0 users, 0 threads, 0 ChatKit threads, 0 attachments, 1 files written.\n"
     assert "'hole' is damaged" in done.err
     assert "'changed' is damaged" in done.err
 
@@ -597,7 +613,9 @@ async def test_a_long_thread_is_the_same_after_an_import_that_was_killed_before(
     assert (exported.code, exported.err) == (0, ""), exported
     assert kinds == ["header", "thread", "trailer"]  # the text is in the thread, and no file
     assert begun == 0
-    assert imported.out.startswith("Stored: 0 users, 1 threads, 0 files."), imported
+    assert imported.out.startswith(
+        "Stored: 0 users, 1 threads, 0 ChatKit threads, 0 attachments, 0 files."
+    ), imported
     assert await read(other, "t") == thread
     assert len(thread["steps"]) == 131
     assert len(thread["steps"][60]["output"]) > 17 * MB
@@ -714,7 +732,8 @@ def test_the_page_shows_a_whole_export() -> None:
 
     shown = [record["type"] for record in read_records(io.BytesIO(example.encode()))]
 
-    assert shown == ["user", "thread", "thread", "file", "chunk", "file-end"]
+    documents = ["user", "thread", "thread", "chatkit-thread", "chatkit-attachment"]
+    assert shown == [*documents, "file", "chunk", "file-end"]
 
 
 async def test_the_page_describes_every_record_and_field(
