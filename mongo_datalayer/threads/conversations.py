@@ -130,7 +130,11 @@ class Threads:
         )
         touched = {f"metadata.{name}": 1 for name in (*metadata, *changes.removed_metadata)}
         for _ in range(ATTEMPTS):
-            before = await self._heads.changed(thread_id, statement, touched, upsert=True)
+            before: Document | None
+            if not touched:
+                before = {} if await self._heads.upserted(statement) else None
+            else:
+                before = await self._heads.changed(thread_id, statement, touched, upsert=True)
             if before is not None:
                 await self._values.discard(before.get("metadata"))
                 return True
