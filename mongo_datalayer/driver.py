@@ -90,9 +90,7 @@ async def aggregate(
 
 
 async def index_information(collection: Collection) -> list[Document]:
-    """The collection's indexes as the server lists them; empty when there is no collection."""
-    if collection.name not in await collection.database.list_collection_names():
-        return []
+    """The indexes of a collection that is there, as the server lists them."""
     cursor = await _settled(collection.list_indexes())
     return [dict(index) for index in await cursor.to_list(None)]
 

@@ -250,7 +250,8 @@ async def check_indexes(database: Database, *, bucket: str = BUCKET) -> IndexRep
         bucket: The GridFS bucket of the files.
     """
     declared = declared_indexes(bucket)
-    collections = sorted({index.collection for index in declared})
+    there = set(await database.list_collection_names())
+    collections = sorted({index.collection for index in declared} & there)
     present = {
         name: await index_information(open_collection(database, name)) for name in collections
     }
@@ -264,7 +265,10 @@ async def apply_indexes(
     replace_different: bool = False,
     on_created: Callable[[Index, float], None] | None = None,
 ) -> IndexReport:
-    """Create the declared indexes that are missing, one after the other; safe to repeat.
+    """Create the declared indexes that are missing; safe to repeat.
+
+    Those of a collection together, in one pass over its documents; one after the other where
+    ``on_created`` wants to be told of each.
 
     An index that is there under a declared name or with declared keys, but differs, is left alone
     and reported, unless ``replace_different`` is set: then it is dropped and made anew. Indexes
@@ -281,17 +285,27 @@ async def apply_indexes(
     for index in replaced:
         await _drop_rivals(database, index)
     created = (*before.missing, *replaced)
-    for index in created:
-        began = time.monotonic()
-        await open_collection(database, index.collection).create_indexes([index.model])
-        if on_created is not None:
-            on_created(index, time.monotonic() - began)
+    if on_created is None:
+        for name in dict.fromkeys(index.collection for index in created):
+            models = [index.model for index in created if index.collection == name]
+            await open_collection(database, name).create_indexes(models)
+    else:
+        await _create_each(database, created, on_created)
     return IndexReport(
         present=before.present,
         created=created,
         different=() if replace_different else before.different,
         unknown=before.unknown,
     )
+
+
+async def _create_each(
+    database: Database, indexes: Iterable[Index], on_created: Callable[[Index, float], None]
+) -> None:
+    for index in indexes:
+        began = time.monotonic()
+        await open_collection(database, index.collection).create_indexes([index.model])
+        on_created(index, time.monotonic() - began)
 
 
 async def _drop_rivals(database: Database, index: Index) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer.server import LocalServer
+
+MEMORY_BYTES = 4 * 1024**3
+"""How much memory a server of the tests may be given."""
 
 # No test may depend on what the developer's shell has set.
 for _name in list(os.environ):
@@ -33,9 +38,20 @@ with warnings.catch_warnings():
 
 @pytest.fixture(scope="session")
 def mongo_uri() -> Iterator[str]:
-    """A mongod that lives as long as the test run."""
-    with LocalServer(arguments=["--setParameter", "enableTestCommands=1"]) as server:
-        yield server.uri
+    """A mongod that lives as long as the test run, in memory where there is enough of it."""
+    with tempfile.TemporaryDirectory(prefix="mongod-", dir=_memory()) as folder:
+        arguments = ["--setParameter", "enableTestCommands=1"]
+        with LocalServer(Path(folder), arguments=arguments) as server:
+            yield server.uri
+
+
+def _memory() -> str | None:
+    """A folder in memory, which answers at once when a disk would have to write; else None."""
+    try:
+        free = shutil.disk_usage("/dev/shm").free  # noqa: S108 - the folder in it has its own name
+    except OSError:
+        return None
+    return "/dev/shm" if free > MEMORY_BYTES else None  # noqa: S108
 
 
 @pytest.fixture
