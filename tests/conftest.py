@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer.server import LocalServer
+from mongo_datalayer.server.log import ServerLog
 
 MEMORY_BYTES = 4 * 1024**3
 """How much memory a server of the tests may be given."""
@@ -41,8 +42,11 @@ def mongo_uri() -> Iterator[str]:
     """A mongod that lives as long as the test run, in memory where there is enough of it."""
     with tempfile.TemporaryDirectory(prefix="mongod-", dir=_memory()) as folder:
         arguments = ["--setParameter", "enableTestCommands=1"]
+        log = ServerLog(Path(folder) / "mongod.log")
         with LocalServer(Path(folder), arguments=arguments) as server:
             yield server.uri
+            if not server.running:
+                pytest.fail(f"mongod ended during the tests. {log.explain()}")
 
 
 def _memory() -> str | None:
@@ -54,10 +58,22 @@ def _memory() -> str | None:
     return "/dev/shm" if free > MEMORY_BYTES else None  # noqa: S108
 
 
+@pytest.fixture(scope="session")
+def server(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A connection that lasts as long as the server."""
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        yield client
+
+
 @pytest.fixture
-def database_name() -> str:
-    """A name that no other test uses."""
-    return f"test_{uuid.uuid4().hex}"
+def database_name(server: MongoClient[dict[str, Any]]) -> Iterator[str]:
+    """The name of a database that no other test uses; dropped after the test.
+
+    Each of its collections and indexes is an open file, and the server has a limit for those.
+    """
+    name = f"test_{uuid.uuid4().hex}"
+    yield name
+    server.drop_database(name)
 
 
 @pytest.fixture
@@ -70,7 +86,6 @@ async def client(mongo_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any
 @pytest.fixture
 async def database(
     client: AsyncMongoClient[dict[str, Any]], database_name: str
-) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
-    """An empty database, dropped after the test."""
-    yield client[database_name]
-    await client.drop_database(database_name)
+) -> AsyncDatabase[dict[str, Any]]:
+    """An empty database."""
+    return client[database_name]

@@ -42,7 +42,6 @@ async def chat(mongo_uri: str, database_name: str) -> AsyncIterator[Chat]:
         await store.delete_thread_item("t", "i3", ADA)
         yield Chat(store, commands, client, database_name)
         await store.close()
-        await client.drop_database(database_name)
 
 
 Operation = Callable[[MongoChatKitStore[Any]], Awaitable[Any]]

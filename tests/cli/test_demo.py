@@ -99,7 +99,6 @@ def test_a_mongodb_that_runs_already_is_used_and_left_running(
 
     with MongoClient[dict[str, object]](mongo_uri) as client:
         assert "threads" in client[database_name].list_collection_names()
-        client.drop_database(database_name)
     assert not (tmp_path / "data" / "mongodb").exists()
 
 

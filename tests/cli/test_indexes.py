@@ -45,7 +45,6 @@ def states(output: str) -> dict[str, str]:
 def database(mongo_uri: str, database_name: str) -> Iterator[Documents]:
     with MongoClient[dict[str, object]](mongo_uri) as client:
         yield client[database_name]
-        client.drop_database(database_name)
 
 
 @pytest.fixture

@@ -45,7 +45,6 @@ async def chat(mongo_uri: str, database_name: str) -> AsyncIterator[Chat]:
         await layer.upsert_feedback(feedback)
         yield Chat(layer, commands, client, database_name, user)
         await layer.close()
-        await client.drop_database(database_name)
 
 
 Operation = Callable[[Chat], Awaitable[Any]]

@@ -97,7 +97,6 @@ async def layer(mongo_uri: str, database_name: str) -> AsyncIterator[MongoDataLa
     layer = MongoDataLayer(mongo_uri, database=database_name)
     await layer.create_indexes()
     yield layer
-    await layer._client.drop_database(database_name)
     await layer.close()
 
 

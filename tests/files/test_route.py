@@ -122,7 +122,6 @@ async def test_only_the_chunks_of_a_range_are_read(mongo_uri: str, database_name
             start = 255 * 1024 * 10 + 5
             await http.get(link, headers={"range": f"bytes={start}-{start + 10}"})
             assert finds.chunks == [{"$gte": 10, "$lt": 11}]
-        await client.drop_database(database_name)
 
 
 class TestConditions:

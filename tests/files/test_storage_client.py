@@ -36,7 +36,6 @@ class TestOnMotor(StorageClientContract):
 
         client: Any = AsyncIOMotorClient(mongo_uri)
         yield GridFSStorageClient(client[database_name], links=FileLinks(SECRET))
-        await client.drop_database(database_name)
         client.close()
 
 
