@@ -59,21 +59,21 @@ def _memory() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def server(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+def server_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
     """A connection that lasts as long as the server."""
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         yield client
 
 
 @pytest.fixture
-def database_name(server: MongoClient[dict[str, Any]]) -> Iterator[str]:
+def database_name(server_client: MongoClient[dict[str, Any]]) -> Iterator[str]:
     """The name of a database that no other test uses; dropped after the test.
 
     Each of its collections and indexes is an open file, and the server has a limit for those.
     """
     name = f"test_{uuid.uuid4().hex}"
     yield name
-    server.drop_database(name)
+    server_client.drop_database(name)
 
 
 @pytest.fixture
