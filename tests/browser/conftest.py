@@ -7,6 +7,7 @@ can run, so these fixtures end with the package.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,18 @@ def alice(log_in: Callable[[str], Chat]) -> Chat:
     return log_in("alice")
 
 
-@pytest.fixture
-def threads(demo: DemoProcess) -> Iterator[Collection[dict[str, Any]]]:
-    """What is in MongoDB, read by PyMongo."""
+@contextmanager
+def stored_threads(demo: DemoProcess) -> Iterator[Collection[dict[str, Any]]]:
+    """What is in MongoDB, read by PyMongo; to be left before the demo is stopped.
+
+    Else it waits for half a minute for a server that is gone, to tell it goodbye.
+    """
     with MongoClient[dict[str, Any]](demo.mongo_uri) as client:
         yield client.chainlit.threads
+
+
+@pytest.fixture
+def threads(demo: DemoProcess) -> Iterator[Collection[dict[str, Any]]]:
+    """What is in MongoDB; for tests that do not stop the demo."""
+    with stored_threads(demo) as threads:
+        yield threads

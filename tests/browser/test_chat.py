@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.browser.chat import Chat
-from tests.browser.conftest import assert_no_failures
+from tests.browser.conftest import assert_no_failures, stored_threads
 from tests.demo_process import DemoProcess
 
 Threads = Collection[dict[str, Any]]
@@ -223,14 +223,15 @@ def test_a_shared_link_works_until_it_is_taken_back(
 
 
 def test_files_show_after_a_restart_and_go_with_their_thread(
-    alice: Chat, threads: Threads, demo: DemoProcess, word: str
+    alice: Chat, demo: DemoProcess, word: str
 ) -> None:
     alice.ask(f"{word} first")
     thread_id = alice.thread_id
     alice.attach("files", f"{word}.txt", "text/plain", word.encode())
     expect(alice.answers.last).to_contain_text("Files of every kind")
     kinds = {"image", "text", "pdf", "audio", "file", "custom", "dataframe"}
-    wait_until(lambda: {e["type"] for e in stored(threads, thread_id)["elements"]} == kinds)
+    with stored_threads(demo) as threads:
+        wait_until(lambda: {e["type"] for e in stored(threads, thread_id)["elements"]} == kinds)
     assert demo.stop() == 0
     demo.start()
 

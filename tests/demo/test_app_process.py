@@ -11,8 +11,10 @@ from mongo_datalayer.errors import ServerError
 
 Make = Callable[[str], AppProcess]
 
+# Like Chainlit it heeds Ctrl-C, which programs in the background of a shell's script ignore.
 LISTEN = """
-import http.server, os, sys
+import http.server, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response({status})
@@ -92,8 +94,8 @@ def test_an_app_that_ignores_the_stop_is_ended(
     make: Make, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mongo_datalayer.demo.app_process.STOP_SECONDS", 0.3)
-    deaf = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    process = make(deaf + LISTEN.format(port=port, status=200))
+    code = LISTEN.format(port=port, status=200)
+    process = make(code.replace("signal.default_int_handler", "signal.SIG_IGN"))
     process.start()
 
     process.stop()

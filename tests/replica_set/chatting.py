@@ -2,7 +2,7 @@
 
 ``python -m tests.replica_set.chatting URI DATABASE NAME JOURNAL`` prints ``ready``, chats until its
 standard input ends, and prints ``done``. Each call is written down in the journal when it has
-returned: which step it wrote, what of it, and whether it was acknowledged.
+returned: which step it wrote, what of it, when it began, and whether it was acknowledged.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Chat:
             "step": step_id,
             "fields": fields,
             "error": error,
+            "began": start,  # the clock is the same in every process
             "seconds": time.monotonic() - start,
         }
         self._journal.write(json.dumps(entry) + "\n")

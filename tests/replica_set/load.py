@@ -85,9 +85,14 @@ class Load:
     ) -> None:
         self._resources.close()
 
-    def acknowledged(self) -> int:
-        """How many calls have been acknowledged up to now."""
-        return sum(entry["error"] is None for entry in self._entries())
+    def acknowledged(self, since: float = 0.0) -> int:
+        """How many calls have been acknowledged up to now.
+
+        Args:
+            since: Of those that began at this time or later, of the clock ``time.monotonic``.
+        """
+        entries = self._entries()
+        return sum(entry["error"] is None and entry["began"] >= since for entry in entries)
 
     def end(self) -> None:
         """Let the turns that have begun come to their end, and the processes too."""

@@ -73,9 +73,8 @@ def hurt(replica_set: ReplicaSet, folder: Path, pause: float) -> Outcome:
 def lose(replica_set: ReplicaSet, folder: Path) -> Outcome:
     """The same load with w=1, and a primary that dies before it replicated."""
     with Load(f"{replica_set.uri}&w=1", "w1", folder) as load:
-        enough = load.acknowledged() + 200
         replica_set.lose_primary_before_replication(
-            lambda: load.acknowledged() >= enough, seconds=30
+            lambda lag: load.acknowledged(since=lag.since) >= 200
         )
         load.end()
         return asyncio.run(load.outcome())

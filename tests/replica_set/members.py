@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 from typing_extensions import Self
@@ -21,7 +24,9 @@ from mongo_datalayer.server import LocalServer
 NAME = "three"
 SIZE = 3
 ELECTION_SECONDS = 1.5  # the default is 10; a failover then takes one to two seconds, not twelve
+ELECTION_FREEZE_SECONDS = 60
 PATIENCE_SECONDS = 60.0
+FAIL_POINT = "stopReplProducer"
 _SMALL = ("--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25")
 # Else a member that copied from a frozen one waits for it ten seconds longer.
 _HASTY = ("--setParameter", "oplogNetworkTimeoutBufferSeconds=1")
@@ -41,11 +46,21 @@ class Member(LocalServer):
         """Its address in the set."""
         return f"127.0.0.1:{self.port}"
 
-    def order(self, command: str, value: Any = 1, **arguments: Any) -> dict[str, Any]:
-        """Run an administrative command on this very member."""
+    @property
+    def connection(self) -> MongoClient[dict[str, Any]]:
+        """To this very member, whatever it is in the set."""
         if self._connection is None:
             self._connection = MongoClient(self.uri, directConnection=True, timeoutMS=15_000)
-        return self._connection.admin.command(command, value, **arguments)
+        return self._connection
+
+    def order(self, command: str, value: Any = 1, **arguments: Any) -> dict[str, Any]:
+        """Run an administrative command on this very member."""
+        return self.connection.admin.command(command, value, **arguments)
+
+    def newest(self) -> Timestamp:
+        """The place in the oplog of the latest write that it has applied."""
+        place: Timestamp = self.order("replSetGetStatus")["optimes"]["appliedOpTime"]["ts"]
+        return place
 
     def is_primary(self) -> bool:
         """Whether it can be asked, and says that it accepts writes."""
@@ -74,6 +89,35 @@ class Member(LocalServer):
         if self.running:
             self.kill()
         self.stop()
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What the primary gets while its secondaries get nothing.
+
+    Attributes:
+        primary: The member that accepts writes.
+        secondaries: The others.
+        point: The place in the oplog after which no other member has anything.
+        since: What begins later comes after that point; of the clock ``time.monotonic``.
+    """
+
+    primary: Member
+    secondaries: Sequence[Member]
+    point: Timestamp
+    since: float
+
+    def writes(self, database: str) -> int:
+        """How many writes of a database the primary alone has."""
+        shared = max(member.newest() for member in self.secondaries)
+        return self.primary.connection.local["oplog.rs"].count_documents(
+            {"ts": {"$gt": shared}, "ns": {"$regex": f"^{re.escape(database)}\\."}}
+        )
+
+    def check(self) -> None:
+        """Raises AssertionError when another member has got something new."""
+        for member in self.secondaries:
+            assert member.newest() <= self.point
 
 
 class ReplicaSet:
@@ -166,32 +210,41 @@ class ReplicaSet:
             frozen.signal(signal.SIGCONT)
         self.settle()
 
-    def lose_primary_before_replication(self, until: Callable[[], bool], *, seconds: float) -> None:
+    def lose_primary_before_replication(
+        self, until: Callable[[Lag], bool], *, seconds: float = 30.0
+    ) -> None:
         """Kill the primary while no other member has its latest writes, and elect one of those.
 
         Args:
             until: Whether the primary has accepted enough of them.
-            seconds: How long to wait for that, at most.
+            seconds: How long to wait for that.
+
+        Raises:
+            TimeoutError: it had not.
         """
-        lost = self.primary()
-        with self.lagging_secondaries():
-            with suppress(TimeoutError):
-                wait_for(until, "writes", seconds=seconds)
-            lost.kill()
+        with self.lagging_secondaries() as lag:
+            wait_for(lambda: until(lag), "writes that only the primary has", seconds=seconds)
+            lag.primary.kill()
+            lag.check()
         self.primary()
-        lost.start()
+        lag.primary.start()
         self.settle()
 
     @contextmanager
-    def lagging_secondaries(self) -> Iterator[None]:
+    def lagging_secondaries(self) -> Iterator[Lag]:
         """While it lasts, the members that are secondaries now get nothing new."""
         primary = self.primary()
         secondaries = [member for member in self.members if member is not primary]
-        _set_replication(secondaries, "alwaysOn")
+        for member in secondaries:
+            # On a busy machine one may stand for election otherwise, and end the lag.
+            member.order("replSetFreeze", ELECTION_FREEZE_SECONDS)
         try:
-            yield
+            _stop_replication(secondaries)
+            yield Lag(primary, secondaries, primary.newest(), time.monotonic())
         finally:
-            _set_replication(secondaries, "off")
+            for member in secondaries:
+                member.order("configureFailPoint", FAIL_POINT, mode="off")
+                member.order("replSetFreeze", 0)
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -212,9 +265,17 @@ class ReplicaSet:
         return states == ["PRIMARY"] + ["SECONDARY"] * (SIZE - 1)
 
 
-def _set_replication(members: Sequence[Member], mode: str) -> None:
-    for member in members:
-        member.order("configureFailPoint", "stopReplProducer", mode=mode)
+def _stop_replication(members: Sequence[Member]) -> None:
+    """Return when each of them has come to the point where it fetches nothing any more.
+
+    The first time that it comes there it may be at the end of a fetch, the second time it is not.
+    """
+    before = [
+        member.order("configureFailPoint", FAIL_POINT, mode="alwaysOn")["count"]
+        for member in members
+    ]
+    for member, count in zip(members, before, strict=True):
+        member.order("waitForFailPoint", FAIL_POINT, timesEntered=count + 2, maxTimeMS=10_000)
 
 
 def wait_for(answer: Callable[[], Any], what: str, *, seconds: float = PATIENCE_SECONDS) -> Any:
