@@ -28,10 +28,11 @@ from mongo_datalayer.documents import Document
 from mongo_datalayer.elements import ElementFiles
 from mongo_datalayer.errors import ConfigurationError, StorageError
 from mongo_datalayer.files import GridFSStorageClient
-from mongo_datalayer.indexes import IndexReport, apply_indexes
+from mongo_datalayer.indexes import BUCKET, IndexReport, apply_indexes
 from mongo_datalayer.ordering import Turns
 from mongo_datalayer.recent import Recent
 from mongo_datalayer.retries import retried
+from mongo_datalayer.search_index import SearchIndexer, SearchUpkeep
 from mongo_datalayer.threads import ThreadChanges, Threads
 from mongo_datalayer.users import Users
 from mongo_datalayer.values import plain_text
@@ -94,6 +95,8 @@ class MongoDataLayer(BaseDataLayer):
             ``"creation"``.
         timeout_ms: How long one operation may take, in milliseconds, retries after transient
             faults included. ``timeoutMS`` in the URI goes before it.
+        search_index: Keep an index of the words in each user's threads, so that keyword search is
+            quick among thousands of them.
 
     Attributes:
         storage_client: Where the files of elements go.
@@ -112,6 +115,7 @@ class MongoDataLayer(BaseDataLayer):
         storage_client: BaseStorageClient | None = None,
         order_by: Literal["activity", "creation"] = "activity",
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        search_index: bool = False,
     ) -> None:
         if (uri is None) == (client is None):
             raise ConfigurationError(
@@ -131,7 +135,12 @@ class MongoDataLayer(BaseDataLayer):
         self._time_field = _TIME_FIELDS[order_by]
         self._timeout = (driver.timeout(self._client) if uri else None) or timeout_ms / 1000
         self._users = Users(self._database)
-        self._threads = Threads(self._database)
+        self._threads = Threads(self._database, search_index=search_index)
+        self._search_upkeep: SearchUpkeep | None = None
+        if search_index:
+            if driver.is_mongomock(self._database):
+                raise ConfigurationError("search_index=True needs MongoDB; mongomock cannot do it.")
+            self._search_upkeep = SearchUpkeep(SearchIndexer(self._database))
         self._turns = Turns()
         self._step_threads: Recent[str, str] = Recent(REMEMBERED_STEPS)
         self._closed = False
@@ -156,9 +165,10 @@ class MongoDataLayer(BaseDataLayer):
         Those of the GridFS bucket that the files are in are among them.
         """
         storage = self.storage_client
-        if isinstance(storage, GridFSStorageClient):
-            return await apply_indexes(self._database, bucket=storage.bucket.name)
-        return await apply_indexes(self._database)
+        bucket = storage.bucket.name if isinstance(storage, GridFSStorageClient) else BUCKET
+        return await apply_indexes(
+            self._database, bucket=bucket, search=self._search_upkeep is not None
+        )
 
     # Users ------------------------------------------------------------------------------------
 
@@ -198,7 +208,9 @@ class MongoDataLayer(BaseDataLayer):
     async def list_threads(
         self, pagination: Pagination, filters: ThreadFilter
     ) -> PaginatedResponse[ThreadDict]:
-        """A page of a user's threads, newest first, without steps. One aggregation.
+        """A page of a user's threads, newest first, without steps.
+
+        One aggregation; a search with the search index takes one more command.
 
         An entry's ``createdAt`` is the time the list is ordered by: Chainlit's frontend groups
         by it.
@@ -219,6 +231,8 @@ class MongoDataLayer(BaseDataLayer):
         cursor = None if pagination.cursor is None else Cursor.decode(pagination.cursor)
         user_id = codec.identifier(filters.userId)
         search = None if filters.search is None else plain_text(filters.search)
+        if search and self._search_upkeep is not None:
+            self._search_upkeep.begin(user_id)
         stored = await self._retried(
             lambda: self._threads.page(
                 user_id,
@@ -487,6 +501,8 @@ class MongoDataLayer(BaseDataLayer):
         await asyncio.sleep(0)  # tasks that were made just before begin, and stand in line
         if not await self._turns.drained(CLOSE_SECONDS):
             logger.error("Writes were still on their way %s s after close().", CLOSE_SECONDS)
+        if self._search_upkeep is not None:
+            await self._search_upkeep.stop()
         await self._files.close()
         if self._owns_client:
             await driver.close(self._client)

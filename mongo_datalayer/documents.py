@@ -18,6 +18,7 @@ CHATKIT_THREADS = "chatkit_threads"
 CHATKIT_ATTACHMENTS = "chatkit_attachments"
 CHATKIT_OVERFLOW = "chatkit_overflow"
 OVERFLOW = "thread_overflow"
+SEARCH_WORDS = "search_words"
 
 Document: TypeAlias = dict[str, Any]
 """A document, or a part of one, as the driver takes and gives it."""
@@ -153,6 +154,10 @@ class ThreadDocument(Stored):
     )
     parts: list[str] | None = Field(
         default=None, description="Ids of the parts in thread_overflow, oldest first."
+    )
+    searchMark: str | None = Field(
+        default=None,
+        description="Segment of the search index that knows the texts, and the number in it.",
     )
     deletedAt: datetime | None = None
 

@@ -81,10 +81,10 @@ def open_collection(database: Database, name: str) -> Collection:
 
 
 async def aggregate(
-    collection: Collection, pipeline: Sequence[Mapping[str, Any]]
+    collection: Collection, pipeline: Sequence[Mapping[str, Any]], **options: Any
 ) -> list[Document]:
-    """All documents of one aggregation."""
-    cursor = await _settled(collection.aggregate(list(pipeline)))
+    """All documents of one aggregation; ``options`` are those of the command."""
+    cursor = await _settled(collection.aggregate(list(pipeline), **options))
     documents: list[Document] = await cursor.to_list(None)
     return documents
 

@@ -7,6 +7,9 @@ Each thread's files and its overflow go before its head, and the user's document
 whatever is still there can be found by the person's id or identifier, and an erasure that was
 interrupted is completed by another one. So heads are read here, and never whole threads: of those
 that an interrupted erasure left, parts are missing.
+
+The words in the search index go after the threads, which nobody can index any more then. Those of
+an earlier user with the identifier are known by that user's threads alone, and go before them.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ from dataclasses import dataclass, field
 from pymongo.errors import OperationFailure
 
 from mongo_datalayer.chatkit.erasure import OwnerErased, OwnerErasure
-from mongo_datalayer.documents import OVERFLOW, THREADS, Document
+from mongo_datalayer.documents import OVERFLOW, SEARCH_WORDS, THREADS, Document
 from mongo_datalayer.driver import Database, open_collection
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
 from mongo_datalayer.indexes import BUCKET
 from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import owned_by
+from mongo_datalayer.search_index import SearchIndexer
 from mongo_datalayer.threads import Threads
 from mongo_datalayer.users import Users
 from mongo_datalayer.values import plain_text
@@ -51,6 +55,7 @@ _CHUNKS = ".chunks"
 _SYSTEM = "system."
 _UNAUTHORIZED = 13
 _COUNTED = (
+    "userId",
     "steps.id",
     "steps.feedback.id",
     "pendingFeedback.id",
@@ -78,6 +83,30 @@ class Person:
 
 
 @dataclass
+class _IndexedUsers:
+    """The users whose words in the search index are a person's.
+
+    Attributes:
+        user_id: The person's user.
+        earlier: Earlier users with the identifier, who are no more.
+        others: Users who are there; their words stay.
+    """
+
+    user_id: str | None
+    earlier: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+
+    @property
+    def ids(self) -> list[str]:
+        return [*self.earlier, *([] if self.user_id is None else [self.user_id])]
+
+    @property
+    def condition(self) -> Document:
+        """The filter that finds their words."""
+        return {"userId": {"$in": self.ids}}
+
+
+@dataclass
 class Belongings:
     """How much there is of a person.
 
@@ -96,6 +125,7 @@ class Belongings:
         large_values: Texts, items and other values that are too large for a document.
         large_value_bytes: Their bytes.
         overflow: Documents with older steps or items of long threads, or pieces of large texts.
+        words: Documents of the search index.
     """
 
     users: int = 0
@@ -112,6 +142,7 @@ class Belongings:
     large_values: int = 0
     large_value_bytes: int = 0
     overflow: int = 0
+    words: int = 0
 
 
 @dataclass
@@ -122,15 +153,19 @@ class Erased:
         thread_ids: The threads.
         file_ids: The files of elements, by revision.
         value_ids: The files of large values, by revision.
+        words: Documents of the search index.
         users: 1 when the user's document was removed.
         chatkit: What was removed of ChatKit's.
+        indexed: Whose words those were.
     """
 
     thread_ids: list[str] = field(default_factory=list)
     file_ids: list[str] = field(default_factory=list)
     value_ids: list[str] = field(default_factory=list)
+    words: int = 0
     users: int = 0
     chatkit: OwnerErased = field(default_factory=OwnerErased)
+    indexed: _IndexedUsers = field(default_factory=lambda: _IndexedUsers(None))
 
     @property
     def files(self) -> int:
@@ -181,6 +216,8 @@ class Erasure:
         self._values = FileBucket(database, BUCKET)
         self._threads = Threads(database)
         self._users = Users(database)
+        self._indexer = SearchIndexer(database)
+        self._words = open_collection(database, SEARCH_WORDS)
         self._owner = OwnerErasure(database, bucket, self._values, plain_text(identifier))
         self._identifier = identifier
 
@@ -192,7 +229,9 @@ class Erasure:
     async def count(self, person: Person) -> Belongings:
         """How much there is of the person; changes nothing. Reads all threads once."""
         found = Belongings(users=int(person.user_id is not None))
+        indexed = _IndexedUsers(person.user_id)
         async for thread in self._stored_threads(person):
+            await self._is_earlier(thread, indexed)
             found.threads += 1
             found.steps += len(thread.steps)
             found.feedback += thread.feedback
@@ -204,6 +243,7 @@ class Erasure:
             for file in await self._large_values(thread.id):
                 found.large_values += 1
                 found.large_value_bytes += file.size
+        found.words = await self._words.count_documents(indexed.condition)
         await self._count_owner(found)
         return found
 
@@ -239,8 +279,10 @@ class Erasure:
 
         May be interrupted at any moment and repeated: what is left is found again.
         """
-        erased = Erased()
+        erased = Erased(indexed=_IndexedUsers(person.user_id))
         async for thread in self._stored_threads(person):
+            if await self._is_earlier(thread, erased.indexed):
+                await self._forget_words(erased)
             await self._erase_beside(thread.id, thread.object_keys, erased)
             erased.thread_ids.append(thread.id)
             late = await self._threads.delete(thread.id)
@@ -248,6 +290,7 @@ class Erasure:
             await self._erase_beside(thread.id, late, erased)
             on_thread()
         erased.chatkit = await self._owner.erase(on_thread)
+        await self._forget_words(erased)
         if person.user_id is not None:
             erased.users = int(await self._users.delete(person.user_id))
         return erased
@@ -271,6 +314,8 @@ class Erasure:
                 if exc.code != _UNAUTHORIZED:
                     raise
                 left.unread.append(name)
+        earlier = {"userId": {"$in": list(erased.indexed.earlier)}}
+        left.add(SEARCH_WORDS, await self._words.count_documents(earlier))
         for start in range(0, len(erased.thread_ids), BATCH):
             ids = {"_id": {"$in": erased.thread_ids[start : start + BATCH]}}
             async for _ in self._threads.archive.scan_heads(ids, ()):
@@ -302,12 +347,25 @@ class Erasure:
 
     async def _stored_threads(self, person: Person) -> AsyncIterator[_StoredThread]:
         async for head in self._threads.archive.scan_heads(person.threads, _COUNTED):
-            thread = _StoredThread(head["_id"])
+            thread = _StoredThread(head["_id"], head.get("userId"))
             thread.add(head)
             async for stored in self._threads.archive.scan_overflow([thread.id], _COUNTED):
                 thread.overflow += 1
                 thread.add(stored)
             yield thread
+
+    async def _is_earlier(self, thread: _StoredThread, users: _IndexedUsers) -> bool:
+        """Whether its user is an earlier one that was not met before."""
+        user_id = thread.user_id
+        if user_id in (None, users.user_id) or user_id in users.earlier | users.others:
+            return False
+        is_there = await self._users.find(user_id) is not None
+        (users.others if is_there else users.earlier).add(user_id)
+        return not is_there
+
+    async def _forget_words(self, erased: Erased) -> None:
+        for user_id in erased.indexed.ids:
+            erased.words += await self._indexer.forget(user_id)
 
     async def _files(self, thread_id: str, object_keys: Iterable[str]) -> list[StoredFile]:
         """The stored files of a thread's elements.
@@ -344,6 +402,7 @@ class _StoredThread:
     """What a thread's head and its overflow hold; an item that is in two of them counts once."""
 
     id: str
+    user_id: str | None
     steps: set[str] = field(default_factory=set)
     rated: set[str] = field(default_factory=set)
     waiting: int = 0

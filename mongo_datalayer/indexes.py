@@ -9,7 +9,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from mongo_datalayer.documents import Document
+from mongo_datalayer.documents import SEARCH_WORDS, Document
 from mongo_datalayer.driver import Database, index_information, open_collection
 
 TOMBSTONE_SECONDS = 24 * 3600
@@ -165,6 +165,14 @@ DECLARED: tuple[Index, ...] = (
     ),
 )
 
+SEARCH: tuple[Index, ...] = (
+    # Which threads a segment of the search index knows, and which ones none does.
+    Index("threads", "user_search", (("userId", ASCENDING), ("searchMark", ASCENDING))),
+    # The words and joints of a user's segments.
+    Index(SEARCH_WORDS, "user_joints", (("userId", ASCENDING), ("joints", ASCENDING))),
+)
+"""What the search index needs besides; only where it is used."""
+
 
 def in_bucket(collection: str, bucket: str) -> str:
     """The collection's name where the files are in ``bucket``; others keep theirs."""
@@ -172,17 +180,21 @@ def in_bucket(collection: str, bucket: str) -> str:
     return f"{bucket}.{rest}" if dot and prefix == BUCKET else collection
 
 
-def declared_indexes(bucket: str = BUCKET) -> tuple[Index, ...]:
+def declared_indexes(bucket: str = BUCKET, *, search: bool = False) -> tuple[Index, ...]:
     """The indexes to have where the files are in ``bucket``.
 
     Large values stay in :data:`BUCKET`, so those of its collections are always among them.
+
+    Args:
+        bucket: The GridFS bucket of the files.
+        search: Whether the search index is used.
     """
     of_files = (
         replace(index, collection=name)
         for index in DECLARED
         if (name := in_bucket(index.collection, bucket)) != index.collection
     )
-    return (*DECLARED, *of_files)
+    return (*DECLARED, *of_files, *(SEARCH if search else ()))
 
 
 @dataclass(frozen=True)
@@ -242,15 +254,18 @@ def compare_indexes(
     )
 
 
-async def check_indexes(database: Database, *, bucket: str = BUCKET) -> IndexReport:
+async def check_indexes(
+    database: Database, *, bucket: str = BUCKET, search: bool = False
+) -> IndexReport:
     """Compare the declared indexes with those of ``database``; changes nothing.
 
     Args:
         database: The database.
         bucket: The GridFS bucket of the files.
+        search: Whether the search index is used; it also is where it has been built before.
     """
-    declared = declared_indexes(bucket)
     there = set(await database.list_collection_names())
+    declared = declared_indexes(bucket, search=search or SEARCH_WORDS in there)
     collections = sorted({index.collection for index in declared} & there)
     present = {
         name: await index_information(open_collection(database, name)) for name in collections
@@ -262,6 +277,7 @@ async def apply_indexes(
     database: Database,
     *,
     bucket: str = BUCKET,
+    search: bool = False,
     replace_different: bool = False,
     on_created: Callable[[Index, float], None] | None = None,
 ) -> IndexReport:
@@ -277,10 +293,11 @@ async def apply_indexes(
     Args:
         database: The database.
         bucket: The GridFS bucket of the files.
+        search: Whether the search index is used; it also is where it has been built before.
         replace_different: Make anew what differs.
         on_created: Called after each index is made, with it and the seconds that took.
     """
-    before = await check_indexes(database, bucket=bucket)
+    before = await check_indexes(database, bucket=bucket, search=search)
     replaced = before.different if replace_different else ()
     for index in replaced:
         await _drop_rivals(database, index)

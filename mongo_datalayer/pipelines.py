@@ -26,6 +26,9 @@ FULL_BYTES = 4 * 1024 * 1024
 """Steps of a head that has grown to this size, by updates, are not updated before it has room."""
 
 _HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt")
+UNINDEXED: Mapping[str, str] = {"searchMark": ""}
+"""What a thread loses whose texts change: the segment that it was in does not know them."""
+
 _NOT_DELETED: Document = {"deletedAt": {"$exists": False}}
 _NOT_FULL: Document = {"bytes": {"$not": {"$gte": FULL_BYTES}}}
 
@@ -49,6 +52,7 @@ def thread_page_pipeline(
     search: str | None = None,
     feedback: int | None = None,
     overflow: bool = True,
+    among: Mapping[str, Any] | None = None,
 ) -> list[Document]:
     """One user's threads, newest ``time_field`` first, then by id; at most ``limit``, no steps.
 
@@ -62,15 +66,17 @@ def thread_page_pipeline(
         cursor: Only what comes after it.
         search: Only threads that contain this text.
         feedback: Only threads with this feedback.
-        overflow: Whether there may be long threads; not in mongomock, which cannot join.
+        overflow: Whether to look at long threads; not in mongomock, which cannot join.
+        among: A condition on threads that are not long.
     """
     conditions: Document = {"userId": user_id}
+    of_short = {} if among is None else {"$and": [dict(among)]}
     inside = _inside(search, feedback)
     order = {time_field: -1, "_id": -1}
     sort: list[Document] = [{"$sort": order}]
     first: list[Document] = [{"$limit": limit}, {"$project": dict.fromkeys(_HEADER, 1)}]
     if not inside or not overflow:
-        found = _after(cursor, time_field, _all_of(conditions, inside))
+        found = _after(cursor, time_field, _all_of({**conditions, **of_short}, inside))
         return [{"$match": found}, *sort, *first]
     # Each $match right behind its $lookup: fewer threads are looked up, and MongoDB 6.0 ends when
     # it is asked to explain one $match behind both.
@@ -80,7 +86,7 @@ def thread_page_pipeline(
         *(stage for in_head, in_part in inside for stage in _containing(in_head, in_part)),
         *first,
     ]
-    short = _all_of({**conditions, "overflow": None}, inside)
+    short = _all_of({**conditions, "overflow": None, **of_short}, inside)
     return [
         {"$match": _after(cursor, time_field, short)},
         *sort,
@@ -205,7 +211,9 @@ def thread_update(
         **marks(metadata),
     }
     removed = {f"metadata.{name}": "" for name in removed_metadata}
-    touched = set(values) | ({"metadata"} if metadata or removed else set())
+    if {"name", "userId"} & {*values, *metadata, *removed_metadata}:
+        removed |= UNINDEXED
+    touched = set(values) | ({"metadata"} if metadata or removed_metadata else set())
     made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": []}
     update = {
         "$set": changed,
@@ -248,6 +256,7 @@ def step_insert(
     update: Document = {
         "$push": {"steps": pushed},
         "$inc": {"bytes": size_of(pushed)},
+        "$unset": UNINDEXED,
         **_active(activity),
         **_marked(pushed),
         "$setOnInsert": _new_thread({"elements": [], **owner}),
@@ -280,6 +289,7 @@ def step_overwrite(
         {
             "$set": {**changed, **marks(step)},
             "$inc": {"bytes": size_of(step)},
+            "$unset": UNINDEXED,
             **_active(activity),
         },
     )
@@ -296,6 +306,7 @@ def step_fill(
         {
             "$set": {**changed, **marks(missing)},
             "$inc": {"bytes": size_of(dict(missing))},
+            "$unset": UNINDEXED,
             **_active(activity),
         },
     )
@@ -363,6 +374,7 @@ def steps_delete(thread_id: str, step_ids: list[str], now: datetime) -> Statemen
                     "$slice": -DELETED_STEPS_KEPT,
                 }
             },
+            "$unset": UNINDEXED,
         },
     )
 

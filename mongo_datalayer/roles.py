@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mongo_datalayer.documents import THREADS, Document
-from mongo_datalayer.indexes import BUCKET, DECLARED, in_bucket
+from mongo_datalayer.documents import SEARCH_WORDS, THREADS, Document
+from mongo_datalayer.indexes import BUCKET, DECLARED, SEARCH, in_bucket
 from mongo_datalayer.schema import MODELS
 from mongo_datalayer.views import VIEWS
 
-COLLECTIONS: tuple[str, ...] = tuple(sorted({*MODELS, *(index.collection for index in DECLARED)}))
+COLLECTIONS: tuple[str, ...] = tuple(
+    sorted({*MODELS, *(index.collection for index in (*DECLARED, *SEARCH))})
+)
 """Every collection the package uses; the views are none."""
 
 MEASURING = ("collStats", "listIndexes")
@@ -19,12 +21,15 @@ READING = (*MEASURING, "find")
 WRITING = ("createIndex", "insert", "remove", "update")
 VALIDATING = ("collMod",)
 DEFINING = ("collMod", "createCollection")
-# A deleted thread is replaced by its tombstone, and a file's content never changes. What is left of
-# ChatKit's names the owner: an erasure removes it.
+# A deleted thread is replaced by its tombstone, and neither a file's content nor a segment of the
+# search index ever changes. What is left of ChatKit's names the owner: an erasure removes it.
 _NOT_NEEDED: Mapping[str, frozenset[str]] = {
     THREADS: frozenset({"remove"}),
     f"{BUCKET}.chunks": frozenset({"update"}),
+    SEARCH_WORDS: frozenset({"update"}),
 }
+# Of these an analyst sees how large they are, and nothing of what they hold.
+_UNSEEN = frozenset({f"{BUCKET}.chunks", SEARCH_WORDS})
 _LISTING: Mapping[str, tuple[str, ...]] = {"": ("listCollections",)}
 
 
@@ -86,7 +91,7 @@ def app_role(database: str, bucket: str = BUCKET) -> Role:
 def analyst_role(database: str, bucket: str = BUCKET) -> Role:
     """Reads conversations, their views and users, and the list of files without their content."""
     actions = {
-        name: (MEASURING if of == f"{BUCKET}.chunks" else READING)
+        name: (MEASURING if of in _UNSEEN else READING)
         for name, of in collections_with(bucket).items()
     }
     shown = dict.fromkeys(VIEWS, ("find",))

@@ -53,10 +53,10 @@ def search_pattern(search: str) -> str:
     without_case = _WITHOUT_CASE.match(search)
     if without_case is not None:
         end = without_case.end()
-        return f"(?-i:{_escaped(search[:end])}){_escaped(search[end:])}"
+        return f"(?-i:{escaped(search[:end])}){escaped(search[end:])}"
     at, begin = _beginning(search)
-    before = f"(?<={_escaped(search[: at + 1])})" if at else ""
-    return begin + before + _escaped(search[at + 1 :])
+    before = f"(?<={escaped(search[: at + 1])})" if at else ""
+    return begin + before + escaped(search[at + 1 :])
 
 
 def _beginning(search: str) -> tuple[int, str]:
@@ -69,9 +69,10 @@ def _beginning(search: str) -> tuple[int, str]:
         rank, at = min((_RANKS.get(c.lower(), len(_RANKS)), at) for at, c in enumerate(head))
         if rank < (_RANKS["h"] if first in _QUICK else len(_RANKS)):
             return at, search[at]
-    return 0, _escaped(search[:1])
+    return 0, escaped(search[:1])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """The regular expression that matches ``text`` literally."""
     # A regular expression in BSON ends at the first NUL.
     return re.escape(text).replace("\0", r"\x00")

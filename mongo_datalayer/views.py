@@ -28,6 +28,7 @@ HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "
 
 INTERNAL = frozenset(
     {"deletedSteps", "pendingFeedback", "session", "deletedAt", "bytes", "overflow", "parts"}
+    | {"searchMark"}
 )
 """Fields of a thread that only the layer needs; no view shows them."""
 

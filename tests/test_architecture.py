@@ -20,11 +20,12 @@ LEVELS = (
     {"config", "documents", "cursor"},
     {"codec", "pipelines", "driver", "retries", "server"},
     {"indexes", "schema", "views"},
-    {"files", "overflow", "roles", "users"},
+    {"files", "overflow", "roles", "search_index", "users"},
     {"large_values"},
     {"chatkit", "threads"},
     {"orphans"},
-    {"chat", "elements", "erasure", "health", "retention", "statistics", "transfer"},
+    {"chat", "elements", "erasure", "health", "retention", "search_coverage"}
+    | {"statistics", "transfer"},
     {"data_layer"},
     {"__init__"},
     {"demo", "testing"},
@@ -34,7 +35,7 @@ LEVELS = (
 # Data in, data out: neither a driver nor Chainlit is loaded with them.
 PURE = (
     *("values", "recent", "ordering", "documents", "cursor", "codec", "pipelines", "search"),
-    "config",
+    *("config", "search_index.words", "search_index.segments"),
 )
 
 # Where Chainlit is loaded. All other modules can be used without it.
@@ -66,7 +67,10 @@ IMPORT_DRIVER = {
     "schema",
     "overflow",
     "large_values",
+    "search_coverage",
+    "search_index.building",
     "threads.archive",
+    "threads.conversations",
     "threads.heads",
     "threads.steps",
     "users",

@@ -15,6 +15,7 @@ from mongo_datalayer.cli.indexes import indexes
 from mongo_datalayer.cli.prune import prune
 from mongo_datalayer.cli.role import role
 from mongo_datalayer.cli.schema import schema
+from mongo_datalayer.cli.search_index import search_index
 from mongo_datalayer.cli.stats import stats
 from mongo_datalayer.cli.views import views
 
@@ -36,6 +37,7 @@ main.add_command(import_)
 main.add_command(indexes)
 main.add_command(role)
 main.add_command(schema)
+main.add_command(search_index)
 main.add_command(stats)
 main.add_command(prune)
 main.add_command(views)

@@ -34,9 +34,9 @@ def erase_user(
 ) -> None:
     """Remove everything of the person who logs in as IDENTIFIER.
 
-    Threads with all in them, files, feedback, and last the user; of ChatKit the threads and
-    attachments whose owner's id is IDENTIFIER. Then every collection is searched for what is left.
-    When it was interrupted, run it again.
+    Threads with all in them, files, feedback, words in the search index, and last the user; of
+    ChatKit the threads and attachments whose owner's id is IDENTIFIER. Then every collection is
+    searched for what is left. When it was interrupted, run it again.
 
     Exits with 1 when nobody is called so, when something is left, or when the question was
     answered with no; with 2 when the server could not be used.
@@ -83,7 +83,7 @@ async def _erase(
         click.echo(
             f"Removed: {len(erased.thread_ids)} threads, {erased.chatkit.threads} ChatKit threads, "
             f"{erased.chatkit.attachments} attachments, {erased.files} files, "
-            f"{erased.values} large values, {erased.users} user."
+            f"{erased.values} large values, {erased.words} documents of words, {erased.users} user."
         )
         return not _show_remains(await erasure.remains(person, erased))
 
@@ -104,6 +104,7 @@ def _show(found: Belongings) -> None:
         "large values": found.large_values,
         "bytes of large values": found.large_value_bytes,
         "documents of overflow": found.overflow,
+        "documents of words": found.words,
     }
     for what, count in counts.items():
         click.echo(f"{what:<21} {count:>12,}")

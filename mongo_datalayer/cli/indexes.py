@@ -93,7 +93,8 @@ def _show(report: IndexReport, bucket: str) -> None:
         **_states(report.missing, "missing"),
         **_states(report.different, "different"),
     }
-    declared = declared_indexes(bucket)
+    # Those of the search index only where it is used.
+    declared = [i for i in declared_indexes(bucket, search=True) if str(i) in states]
     width = max(len(str(index)) for index in declared)
     for index in declared:
         click.echo(f"{index!s:<{width}}  {states[str(index)]:<9}  {_keys(index)}")

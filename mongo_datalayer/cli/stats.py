@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
+from mongo_datalayer.cli.tables import console, table
 from mongo_datalayer.statistics import Statistics, Totals, count_everything
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 _BYTES = 1024
@@ -79,27 +79,19 @@ async def _count(
         )
 
 
-# rich is loaded on use: the other commands, and scripts/create_indexes.py, do without it.
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    # Names of threads are data: nothing in them is markup or an emoji's name.
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-
-
 def _waiting() -> AbstractContextManager[Any]:
-    return _console(stderr=True).status("Counting …") if sys.stderr.isatty() else nullcontext()
+    return console(stderr=True).status("Counting …") if sys.stderr.isatty() else nullcontext()
 
 
 def _show(counted: Statistics) -> None:
-    console = _console()
-    for table in _tables(counted):
-        console.print(table)
+    printed = console()
+    for each in _tables(counted):
+        printed.print(each)
 
 
 def _tables(counted: Statistics) -> Iterable[Table]:
-    yield _table("Stored", ("", "Count"), _total_rows(counted.totals))
-    yield _table(
+    yield table("Stored", ("", "Count"), _total_rows(counted.totals))
+    yield table(
         "Collections",
         ("", "Documents", "Size", "On disk", "Indexes"),
         (
@@ -108,7 +100,7 @@ def _tables(counted: Statistics) -> Iterable[Table]:
         ),
     )
     if counted.weeks:
-        yield _table(
+        yield table(
             "New in the week of",
             (
                 "",
@@ -131,7 +123,7 @@ def _tables(counted: Statistics) -> Iterable[Table]:
             ),
         )
     if counted.longest:
-        yield _table(
+        yield table(
             "Longest threads",
             ("", "Steps", "Size", "Large values", "User", "Name"),
             (
@@ -152,19 +144,6 @@ def _total_rows(totals: Totals) -> Iterable[tuple[str, str]]:
         value = getattr(totals, item.name)
         shown = readable(value) if item.name.endswith("bytes") else str(value)
         yield item.name.replace("_", " "), shown
-
-
-def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        number = name not in ("", "User", "Name")
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
 
 
 def readable(size: float) -> str:

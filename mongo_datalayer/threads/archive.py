@@ -149,9 +149,9 @@ class Archive:
                 return
 
     async def _taken_out(self, whole: Document) -> Document:
-        """A whole thread without its large values."""
+        """A whole thread without its large values, and without the mark of a search index."""
         thread_id = whole["_id"]
-        taken = {**whole}
+        taken = {name: value for name, value in whole.items() if name not in pipelines.UNINDEXED}
         if steps := whole.get("steps"):
             taken["steps"] = [await self._step_taken_out(thread_id, step) for step in steps]
         if elements := whole.get("elements"):

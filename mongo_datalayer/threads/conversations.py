@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+from pymongo.errors import OperationFailure
 
 from mongo_datalayer import codec, pipelines
 from mongo_datalayer.cursor import Cursor
 from mongo_datalayer.documents import Document
 from mongo_datalayer.driver import Database, aggregate
 from mongo_datalayer.overflow import Bounds
+from mongo_datalayer.search_index import Candidates, SearchWords
 from mongo_datalayer.threads.archive import Archive
 from mongo_datalayer.threads.elements import Elements
 from mongo_datalayer.threads.feedback import StepFeedback
@@ -27,6 +31,9 @@ from mongo_datalayer.threads.heads import (
 from mongo_datalayer.threads.steps import Steps
 
 logger = logging.getLogger(__name__)
+
+# What the server says to a hint that is no index.
+_BAD_HINT = 2
 
 METADATA_VALUE_BYTES = 64 * 1024
 """Values of this size in a thread's metadata go to GridFS: metadata stays in the head for ever."""
@@ -53,6 +60,7 @@ class Threads:
     Args:
         database: The database.
         bounds: How much one document holds.
+        search_index: Whether to ask the search index first.
 
     Attributes:
         steps: Their steps.
@@ -61,7 +69,9 @@ class Threads:
         archive: All of them, for tools.
     """
 
-    def __init__(self, database: Database, *, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self, database: Database, *, bounds: Bounds | None = None, search_index: bool = False
+    ) -> None:
         heads = Heads(database, bounds=bounds)
         self.steps = Steps(heads)
         self.feedback = StepFeedback(heads, self.steps)
@@ -71,6 +81,7 @@ class Threads:
         self._threads = heads.collection
         self._overflow = heads.overflow
         self._values = heads.values
+        self._words = SearchWords(database) if search_index else None
 
     async def get(self, thread_id: str) -> Document | None:
         """The stored thread, whole; None when there is none or it was deleted.
@@ -94,21 +105,62 @@ class Threads:
         search: str | None,
         feedback: int | None,
     ) -> list[Document]:
-        """A page of a user's threads without their steps. One aggregation."""
-        pipeline = pipelines.thread_page_pipeline(
+        """A page of a user's threads without their steps.
+
+        One aggregation; a search that is helped by the search index two, or a few more.
+        """
+        pipeline = partial(
+            pipelines.thread_page_pipeline,
             user_id,
             limit=limit,
             time_field=time_field,
             cursor=cursor,
             search=search,
             feedback=feedback,
-            overflow=self._heads.joins,
         )
-        found = await aggregate(self._threads, pipeline)
+        known = None
+        if search and self._words is not None:
+            known = await self._words.candidates(user_id, search, time_field)
+        found = None
+        if known is not None:
+            found = await self._search(pipeline, known, cursor, limit, time_field)
+        if found is None:
+            found = await aggregate(self._threads, pipeline(overflow=self._heads.joins))
         # A thread that becomes long just now may be found among the short and the long ones.
         threads = list({thread["_id"]: thread for thread in found}.values())
         await self._values.put_back(maps(threads))
         return threads
+
+    async def _search(
+        self,
+        pipeline: Callable[..., list[Document]],
+        known: Candidates,
+        cursor: Cursor | None,
+        limit: int,
+        time_field: str,
+    ) -> list[Document] | None:
+        """A page of what is found among candidates, and among the threads that are in no segment.
+
+        The candidates are looked at newest first, until there are enough. None where the index is
+        missing that finds them.
+        """
+        found: dict[str, Document] = {}
+        before = None if cursor is None else cursor.time
+        for number, (among, rest) in enumerate(known.batches(before)):
+            # The long threads come with the first batch.
+            statement = pipeline(among=among, overflow=number == 0)
+            try:
+                read = await aggregate(self._threads, statement, hint="user_search")
+            except OperationFailure as exc:
+                if exc.code != _BAD_HINT:
+                    raise
+                logger.warning("The index threads.user_search is missing: `search-index build`.")
+                return None
+            found |= {thread["_id"]: thread for thread in read}
+            page = sorted(found.values(), key=lambda t: (t[time_field], t["_id"]), reverse=True)
+            if rest is None or (len(page) >= limit and page[limit - 1][time_field] > rest):
+                break
+        return page[:limit]
 
     async def update(
         self, thread_id: str, changes: ThreadChanges, *, owner: Mapping[str, str] = NO_OWNER

@@ -210,6 +210,7 @@ class Heads:
             fields: The fields to read; None reads all, large values included.
             complete: Read again also where a large value is missing.
         """
+        stored.pop("searchMark", None)
         if "overflow" not in stored:
             stored.pop("bytes", None)
             return stored

@@ -1,7 +1,8 @@
-"""What keyword search costs: the plain pattern beside the one in use, over one user's threads.
+"""What keyword search costs over one user's threads: without the search index and with it.
 
-Run by ``scripts/bench_search``. Each text is searched for with both patterns, in turn, so that the
-machine's noise hits both alike, and both must find the same threads.
+Run by ``scripts/bench_search``. Each text is searched for in three ways: with the text itself,
+escaped, as the pattern; with the pattern in use; and with the search index. They take turns, so
+that the machine's noise hits all alike, and all must find the same threads.
 """
 
 from __future__ import annotations
@@ -23,14 +24,21 @@ from unittest import mock
 import click
 from chainlit.types import Pagination, ThreadFilter
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
 from rich.console import Console
 from rich.table import Table
 
 from mongo_datalayer import MongoDataLayer, pipelines
+from mongo_datalayer.documents import SEARCH_WORDS
 from mongo_datalayer.search import search_pattern
+from mongo_datalayer.search_index import SearchIndexer
 from mongo_datalayer.server import LocalServer
 
 DATABASE = "search"
+BESIDE = "beside"
+"""The same threads, without the search index."""
+
+WRITES = 400
 USER = "u1"
 PAGE = 20
 THREAD_BYTES = 8_000
@@ -44,6 +52,9 @@ START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GERMAN = ("ähnlich", "Äpfel", "öde", "Öffnung", "österlich", "über", "Übung", "ürig")
 CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэф"
 SYLLABLES = ("ka", "ro", "lin", "ber", "to", "mas", "vi", "el", "dor", "an", "wie", "ton", "qui")
+
+
+Way = tuple[MongoDataLayer, Callable[[str], str]]
 
 
 class Needle(NamedTuple):
@@ -115,6 +126,9 @@ class Corpus:
         common = [word for word, _ in self.words.most_common(400) if len(word) > 3]
         russian, chinese = self._others[0], self._others[1]
         kinds: dict[str, Callable[[], str]] = {"a common word": lambda: choice(common)}
+        kinds["a part of a word"] = lambda: choice(list(self.words))[1:6]
+        kinds["3 to 24 characters of a text"] = self._piece
+        kinds["two common words"] = partial(self._joined, common, common)
         for title, letters in (("s, k", "sk"), ("e, t, a, o, i, n", "etaoin"), ("others", None)):
             words = [word for word in self.words if begins(word, letters)]
             kinds[f"two words, first of {title}"] = partial(self._joined, words, words)
@@ -131,6 +145,11 @@ class Corpus:
 
     def _joined(self, *words: Sequence[str]) -> str:
         return " ".join(self.random.choice(of) for of in words)
+
+    def _piece(self) -> str:
+        sentence = self.random.choice(self._english)
+        start = self.random.randrange(len(sentence) - 30)
+        return sentence[start : start + self.random.randint(3, 24)]
 
     def _absent(self, words: Sequence[str]) -> str:
         return self.random.choice(words) + self.name()
@@ -160,58 +179,126 @@ def plain(search: str) -> str:
     return re.escape(search).replace("\0", r"\x00")
 
 
-async def searched(layer: MongoDataLayer, text: str) -> tuple[list[str], float]:
-    """The ids of a page, and how long it took, in milliseconds."""
-    began = time.perf_counter()
-    page = await layer.list_threads(Pagination(first=PAGE), ThreadFilter(userId=USER, search=text))
-    return [thread["id"] for thread in page.data], 1000 * (time.perf_counter() - began)
+async def searched(
+    layer: MongoDataLayer, of: Callable[[str], str], text: str
+) -> tuple[list[str], float]:
+    """The ids of a page that is searched with a pattern, and how long it took, in milliseconds."""
+    filters = ThreadFilter(userId=USER, search=text)
+    with pattern(of):
+        began = time.perf_counter()
+        page = await layer.list_threads(Pagination(first=PAGE), filters)
+        return [thread["id"] for thread in page.data], 1000 * (time.perf_counter() - began)
 
 
-async def measured(layer: MongoDataLayer, needles: Sequence[Needle]) -> Table:
-    """A table with a row for each kind."""
-    table = Table("text", "hits", "plain p50, ms", "plain max", "used p50", "used max", "ratio")
-    rows: dict[str, list[tuple[int, float, float]]] = {}
+async def measured(
+    plainly: MongoDataLayer, indexed: MongoDataLayer, needles: Sequence[Needle]
+) -> tuple[Table, list[float]]:
+    """A table with a row for each kind, and the times with the search index."""
+    ways: dict[str, Way] = {
+        "escaped": (plainly, plain),
+        "in use": (plainly, search_pattern),
+        "index": (indexed, search_pattern),
+    }
+    columns = [f"{name} {figure}" for name in ways for figure in ("p50", "max")]
+    table = Table("text", "hits", *columns)
+    rows: dict[str, list[tuple[int, list[float]]]] = {}
     for number, (kind, text) in enumerate(needles):
-        times = {}
-        for of in (plain, search_pattern) if number % 2 else (search_pattern, plain):
-            with pattern(of):
-                times[of] = await searched(layer, text)
-        (found, before), (same, after) = times[plain], times[search_pattern]
-        if found != same:
-            raise SystemExit(f"{text!r} was found elsewhere: {found} and {same}.")
-        rows.setdefault(kind, []).append((len(found), before, after))
+        names = list(ways) if number % 2 else list(reversed(ways))
+        results = {name: await searched(*ways[name], text) for name in names}
+        found = {name: ids for name, (ids, _) in results.items()}
+        if any(ids != found["escaped"] for ids in found.values()):
+            raise SystemExit(f"{text!r} was found elsewhere: {found}.")
+        times = [results[name][1] for name in ways]
+        rows.setdefault(kind, []).append((len(found["escaped"]), times))
     for kind, values in rows.items():
-        hits, *both = ([value[column] for value in values] for column in range(3))
-        row = (f"{figure(each):.1f}" for each in both for figure in (statistics.median, max))
-        ratio = statistics.median(after / before for _, before, after in values)
-        table.add_row(kind, f"{statistics.median(hits):.0f}", *row, f"{ratio:.2f}")
-    return table
+        hits = statistics.median(count for count, _ in values)
+        each = zip(*(times for _, times in values), strict=True)
+        figures = (f"{of(way):.1f}" for way in each for of in (statistics.median, max))
+        table.add_row(kind, f"{hits:.0f}", *figures)
+    return table, sorted(times[-1] for values in rows.values() for _, times in values)
+
+
+async def build(database: AsyncDatabase[dict[str, Any]]) -> str:
+    """Build the search index; what that took, for each step of the threads."""
+    began, busy = time.perf_counter(), time.process_time()
+    built = await SearchIndexer(database).build(USER)
+    took, busy = time.perf_counter() - began, time.process_time() - busy
+    steps = built.threads * STEPS
+    return (
+        f"Built {built.segments} segments of {built.threads} threads in {took:.0f} s, "
+        f"{1000 * took / steps:.2f} ms a step ({1000 * busy / steps:.2f} ms of this process)."
+    )
+
+
+async def writes(layers: Sequence[MongoDataLayer]) -> str:
+    """What appending a step takes where the thread is in the search index, and where there is none.
+
+    The first layer's database has none. Each thread is written to once.
+    """
+    times: list[list[float]] = [[] for _ in layers]
+    for number in range(WRITES):
+        for place in (0, 1) if number % 2 else (1, 0):
+            thread_id = f"t{number * 7:06d}"
+            step: Any = {"id": f"new-{number}", "threadId": thread_id, "output": "a new step"}
+            began = time.perf_counter()
+            await layers[place].create_step(step)
+            times[place].append(1000 * (time.perf_counter() - began))
+    without, within = (statistics.median(each) for each in times)
+    return f"Appending a step, p50: {without:.3f} ms without, {within:.3f} ms with the index."
+
+
+async def space(database: AsyncDatabase[dict[str, Any]]) -> str:
+    """What the search index takes, beside the threads."""
+    threads = await database.command("collStats", "threads")
+    words = await database.command("collStats", SEARCH_WORDS)
+    marks = threads["indexSizes"]["user_search"]
+    ratio = (words["size"] + words["totalIndexSize"] + marks) / threads["size"]
+    stored = (words["storageSize"] + words["totalIndexSize"] + marks) / threads["storageSize"]
+    return (
+        f"The threads have {threads['size'] / 1e6:.0f} MB, the search index {ratio:.2f} times that "
+        f"({stored:.2f} times compressed, on disk)."
+    )
 
 
 async def run(threads: int, each: int) -> None:
     """Store, measure and print."""
     corpus = Corpus()
+    console = Console(width=150)
     with LocalServer() as server:
         async with AsyncMongoClient[dict[str, Any]](server.uri) as client:
-            layer = MongoDataLayer(client=client, database=DATABASE, timeout_ms=120_000)
-            await layer.create_indexes()
-            stored = client[DATABASE]["threads"]
+            plainly = MongoDataLayer(client=client, database=DATABASE, timeout_ms=120_000)
+            beside = MongoDataLayer(client=client, database=BESIDE, timeout_ms=120_000)
+            await plainly.create_indexes()
+            await beside.create_indexes()
             for first in range(0, threads, 500):
                 numbers = range(first, min(first + 500, threads))
-                await stored.insert_many([corpus.thread(number) for number in numbers])
-            await searched(layer, "warm up: in no thread at all")
-            table = await measured(layer, corpus.needles(each))
-            size = (await client[DATABASE].command("collStats", "threads"))["size"]
+                stored = [corpus.thread(number) for number in numbers]
+                await client[DATABASE]["threads"].insert_many(stored)
+                await client[BESIDE]["threads"].insert_many(stored)
+            indexed = MongoDataLayer(
+                client=client, database=DATABASE, timeout_ms=120_000, search_index=True
+            )
+            await indexed.create_indexes()
+            console.print(await build(client[DATABASE]))
+            for layer in (plainly, indexed):
+                await searched(layer, search_pattern, "warm up: in no thread at all")
+            table, times = await measured(plainly, indexed, corpus.needles(each))
             version = (await client.server_info())["version"]
-            table.title = f"{threads} threads, {size / 1e6:.0f} MB, MongoDB {version}"
-    Console(width=130).print(table)
+            table.title = f"{threads} threads, MongoDB {version}, ms"
+            console.print(table)
+            p50, p90, p99 = (times[int(len(times) * part)] for part in (0.5, 0.9, 0.99))
+            console.print(f"With the index, all texts: p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}")
+            await client.admin.command("fsync")
+            console.print(await space(client[DATABASE]))
+            console.print(await writes((beside, indexed)))
+            await indexed.close()
 
 
 @click.command()
 @click.option("--threads", default=10_000, show_default=True, help="Threads of the user.")
 @click.option("--each", default=12, show_default=True, help="Texts of each kind.")
 def main(threads: int, each: int) -> None:
-    """What keyword search costs with the plain pattern and with the one in use."""
+    """What keyword search costs, without the search index and with it."""
     asyncio.run(run(threads, each))
 
 

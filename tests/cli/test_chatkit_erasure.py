@@ -76,11 +76,12 @@ async def test_everything_of_an_owner_goes_and_nothing_else(
         "large values": "2",
         "bytes of large values": counts["bytes of large values"],
         "documents of overflow": str(overflow + 2),
+        "documents of words": "0",
     }
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 1 threads, 2 ChatKit threads, 4 attachments, 4 files, 2 large values, 1 user."
-        in done.out
+        "Removed: 1 threads, 2 ChatKit threads, 4 attachments, 4 files, 2 large values, "
+        "0 documents of words, 1 user." in done.out
     )
     assert "nothing is left" in done.out
     await database.threads.delete_many({"deletedAt": {"$exists": True}})

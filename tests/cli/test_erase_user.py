@@ -41,8 +41,8 @@ async def test_everything_of_a_person_goes_and_nothing_else(
 
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 3 threads, 0 ChatKit threads, 0 attachments, 3 files, 0 large values, 1 user."
-        in done.out
+        "Removed: 3 threads, 0 ChatKit threads, 0 attachments, 3 files, 0 large values, "
+        "0 documents of words, 1 user." in done.out
     )
     assert "nothing is left" in done.out
     tombstones = await database.threads.find({"deletedAt": {"$exists": True}}).to_list(None)
@@ -79,6 +79,7 @@ async def test_a_dry_run_counts_and_changes_nothing(
         "large values": "0",
         "bytes of large values": "0",
         "documents of overflow": "0",
+        "documents of words": "0",
     }
     assert await snapshot(database) == before
 
@@ -113,11 +114,12 @@ async def test_all_of_a_long_thread_goes(where: tuple[str, ...], database: Docum
         "large values": "1",
         "bytes of large values": f"{len(LARGE):,}",
         "documents of overflow": str(overflow + 1),
+        "documents of words": "0",
     }
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 1 large values, 1 user."
-        in done.out
+        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 1 large values, "
+        "0 documents of words, 1 user." in done.out
     )
     await database.threads.delete_many({"deletedAt": {"$exists": True}})
     after = await snapshot(database)
@@ -198,8 +200,8 @@ async def test_threads_of_an_earlier_user_with_the_identifier_go_too(
 
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 0 large values, 0 user."
-        in done.out
+        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 0 large values, "
+        "0 documents of words, 0 user." in done.out
     )
     assert mentions(await snapshot(database), f"of {ALICE}") == []
 

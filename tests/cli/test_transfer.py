@@ -24,6 +24,7 @@ from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.errors import ExportFormatError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import CHUNK_BYTES, FileDetails
+from mongo_datalayer.transfer.incoming import Import
 from mongo_datalayer.transfer.outgoing import Export, Scope
 from mongo_datalayer.transfer.records import RecordWriter, document_text, read_records
 from tests.cli.commands import NOBODY, kill_when, run, slowed
@@ -142,6 +143,43 @@ async def test_an_import_into_another_database_gives_the_same(
     assert await documents(other) == await documents(database)
     assert os.listdir(tmp_path) == ["chats.jsonl"]  # noqa: PTH208 - no coroutine may use pathlib here
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_marks_of_a_search_index_stay_where_they_are(
+    where: tuple[str, ...], mongo_uri: str, database: Documents, other: Documents, tmp_path: Path
+) -> None:
+    """A mark names a segment of its own database."""
+    await put_person(database, ALICE, threads=2)
+    path = str(tmp_path / "chats.jsonl")
+    built = await run("search-index", "build", "--user", ALICE, *where)
+    marked = await documents(database)
+
+    exported = await run("export", "--output", path, *where)
+    imported = await run("import", path, *there(mongo_uri, other))
+    replaced = await run("import", path, "--on-conflict", "replace", *where)
+
+    assert [done.code for done in (built, exported, imported, replaced)] == [0, 0, 0, 0]
+    assert b"searchMark" in b"".join(marked["threads"])
+    assert b"searchMark" not in (tmp_path / "chats.jsonl").read_bytes()
+    for place in (database, other):
+        assert await place.threads.count_documents({"steps.1": {"$exists": True}}) == 2
+        assert await place.threads.count_documents({"searchMark": {"$exists": True}}) == 0
+
+
+@pytest.mark.parametrize("replace", [False, True])
+async def test_a_mark_in_an_export_is_not_stored(database: Documents, replace: bool) -> None:
+    thread = {"_id": "t", "userId": "u", "searchMark": f"{ObjectId()}0000", "steps": []}
+    writer = RecordWriter()
+    lines = [writer.header(), writer.document("thread", thread), writer.trailer()]
+    records = read_records(io.BytesIO(b"".join(lines)))
+
+    done = await Import(database, FileBucket(database), replace=replace).store(records)
+
+    stored = await database.threads.find_one({"_id": "t"})
+    assert done.stored.threads == 1
+    assert stored is not None
+    assert stored["userId"] == "u"
+    assert "searchMark" not in stored
 
 
 async def test_standard_output_and_the_trailer(

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from mongo_datalayer import values
 from mongo_datalayer.codec import read_thread
 from mongo_datalayer.documents import LargeValue, OverflowDocument, Stored, ThreadDocument
-from mongo_datalayer.indexes import DECLARED
+from mongo_datalayer.indexes import DECLARED, SEARCH
 from mongo_datalayer.large_values import is_value_key
+from mongo_datalayer.search_index.segments import Draft
 from tests.docs.pages import DOCS, README, code_blocks, table_rows
 
 DATA_MODEL = DOCS / "data-model.md"
@@ -74,13 +75,26 @@ def _models(model: BaseModel) -> Iterator[BaseModel]:
                 yield from _models(item)
 
 
-def test_every_field_of_every_document_is_described() -> None:
-    described = {
+def _described() -> set[str]:
+    return {
         name
         for page in (DATA_MODEL, CHATKIT)
         for cells in table_rows(page)
         for name in re.findall(r"`([^`]+)`", cells[0])
     }
+
+
+def test_every_field_of_a_segment_is_described() -> None:
+    draft = Draft()
+    draft.add(0, {"name": "some words"})
+    pages = list(draft.pages())
+
+    assert {"words", "joints"} <= {name for page in pages for name in page}
+    assert {name for document in (draft.head(), *pages) for name in document} <= _described()
+
+
+def test_every_field_of_every_document_is_described() -> None:
+    described = _described()
 
     for model in Stored.__subclasses__():
         fields = {field.alias or name for name, field in model.model_fields.items()}
@@ -95,7 +109,7 @@ def test_every_index_is_described_with_its_keys() -> None:
         for cells in table_rows(page)
     }
 
-    for index in DECLARED:
+    for index in (*DECLARED, *SEARCH):
         keys = ", ".join(f"{name}: {direction}" for name, direction in index.keys)
         assert rows[str(index)].startswith(f"`{keys}`")
         for option, word in {"unique": "unique", "sparse": "sparse"}.items():

@@ -56,7 +56,9 @@ def matches(
         f"p{number}": [{"$match": {"text": {"$regex": pattern, "$options": "i"}}}]
         for number, pattern in enumerate(patterns)
     }
-    documents = [{"number": number, "text": text} for number, text in enumerate(texts)]
+    documents = [
+        {"number": number, "text": {"$literal": text}} for number, text in enumerate(texts)
+    ]
     (answer,) = database.aggregate([{"$documents": documents}, {"$facet": found}])
     return [[each["number"] for each in answer[name]] for name in found]
 

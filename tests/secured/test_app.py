@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,15 @@ COMMANDS = [
     ("views", "apply"),
     ("views", "check"),
     ("doctor",),
+    ("search-index", "build", "--user", "zoe"),
+    ("search-index", "check"),
     ("stats",),
     ("files", "gc", "--delete", "--grace-hours", "0"),
     ("export", "--files", "--output", FILE),
     ("import", "--on-conflict", "replace", FILE),
     ("prune", "--days", "1"),
     ("erase-user", "zoe", "--yes"),
+    ("search-index", "drop"),
 ]
 
 
@@ -186,6 +190,8 @@ def _commands() -> list[tuple[str, ...]]:
         (DATABASE, {"drop": "threads"}),
         (DATABASE, {"drop": "fs.chunks"}),
         (DATABASE, {"drop": "thread_overflow"}),
+        (DATABASE, {"drop": "search_words"}),
+        (DATABASE, {"update": "search_words", "updates": [{"q": {}, "u": {"$set": {"x": 1}}}]}),
         (DATABASE, {"dropDatabase": 1}),
         (DATABASE, {"delete": "threads", "deletes": [{"q": {}, "limit": 0}]}),
         (DATABASE, {"dropIndexes": "threads", "index": "*"}),
@@ -238,6 +244,36 @@ async def test_the_view_of_another_version_is_changed(secured: Secured) -> None:
         "conversations  set\nconversation_steps  present  as this version declares it\n",
     )
     assert checked.code == 0
+
+
+async def test_a_search_index_is_left_empty_where_nothing_may_be_dropped(
+    secured: Secured,
+) -> None:
+    login = ("--uri", secured.uri("app"), "--database", DATABASE)
+    async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
+        chat = root[DATABASE]
+        ida = {"identifier": "ida", "metadata": {}, "createdAt": datetime.now(timezone.utc)}
+        await chat.users.replace_one({"_id": "u"}, ida, upsert=True)
+        thread = {"userId": "u", "name": "some words", "steps": [], "elements": []}
+        await chat.threads.replace_one({"_id": "worded"}, thread, upsert=True)
+        built = await run("search-index", "build", "--user", "ida", *login)
+        indexed = await chat.search_words.count_documents({"userId": "u"})
+        dropped = await run("search-index", "drop", *login)
+        left = await chat.search_words.count_documents({})
+        marked = await chat.threads.count_documents({"searchMark": {"$exists": True}})
+        checked = await run("indexes", "check", *login)
+        by_root = await run("search-index", "drop", "--uri", secured.root, "--database", DATABASE)
+        names = await chat.list_collection_names()
+
+    assert (built.code, built.err) == (0, ""), built
+    assert indexed > 0
+    assert (dropped.code, dropped.err) == (0, ""), dropped
+    assert "stay: this login may not drop them" in dropped.out
+    assert (left, marked) == (0, 0)
+    assert checked.code == 0, checked
+    assert by_root.code == 0
+    assert "stay" not in by_root.out
+    assert "search_words" not in names
 
 
 async def test_an_index_that_differs_can_only_be_replaced_by_an_administrator(

@@ -64,7 +64,8 @@ async def test_an_analyst_reads_conversations_but_no_content_of_files(secured: S
         assert shown == {"_id": "read me", "steps": [], "elements": []}
         assert await chat[STEPS].find({"thread": "read me"}).to_list() == []
         assert await chat["fs.files"].count_documents({}) >= 0
-        for database, collection in (("other", "secrets"), (DATABASE, "fs.chunks")):
+        unseen = (("other", "secrets"), (DATABASE, "fs.chunks"), (DATABASE, "search_words"))
+        for database, collection in unseen:
             with pytest.raises(OperationFailure) as refused:
                 await client[database][collection].find_one({})
             assert refused.value.code == UNAUTHORIZED

@@ -25,7 +25,7 @@ OURS = frozenset(
         *("_id", "id", "at", "name", "userId", "userIdentifier", "tags", "metadata", "session"),
         *("createdAt", "updatedAt", "deletedAt", "steps", "elements", "keys", "forId", "output"),
         *("deletedSteps", "pendingFeedback", "feedback", "value", "comment", "input", "favorite"),
-        *("bytes", "parts", "overflow", "text", "found", "value"),
+        *("bytes", "parts", "overflow", "searchMark", "text", "found", "value"),
     }
 )
 OPERATORS = frozenset(

@@ -1,0 +1,122 @@
+"""Asks a user's segments which threads may contain a text."""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from mongo_datalayer.documents import SEARCH_WORDS, Document
+from mongo_datalayer.driver import Database, open_collection
+from mongo_datalayer.search_index import segments
+from mongo_datalayer.search_index.words import Clues, clues
+
+PAGES = 200
+"""A text whose clues are in more pages than that is frequent; it is found quickly without them."""
+
+BATCH = 32
+"""So many candidates are looked at first; then twice as many, and so on."""
+
+PLACES = 1 << 32
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Where a text may be.
+
+    Attributes:
+        segments: The segments that were asked, each with the count of its numbers.
+        threads: Their threads that may contain the text, the newest first. Each is the time, in
+            milliseconds since 1970, times ``PLACES``, and its place: that of its segment, times
+            ``segments.THREADS``, and its number. There may be thousands, and integers are quick.
+    """
+
+    segments: Mapping[str, int]
+    threads: Sequence[int]
+
+    def batches(self, before: datetime | None) -> Iterator[tuple[Document, datetime | None]]:
+        """Conditions on the threads to look at, the newest first; the first batch is small.
+
+        Those that are in no segment are in all of them.
+
+        Args:
+            before: Only threads that are not newer.
+
+        Yields:
+            A condition, and the time of the newest thread that is in a later batch; None in the
+            last one.
+        """
+        threads = self.threads
+        if before is not None:
+            end = (round(before.timestamp() * 1000) + 1) * PLACES
+            threads = threads[bisect_left(threads, -end, key=operator.neg) :]
+        names = list(self.segments)
+        outside = segments.outside(self.segments)
+        size, at = BATCH, 0
+        while at == 0 or at < len(threads):
+            places = [divmod(each % PLACES, segments.THREADS) for each in threads[at : at + size]]
+            chosen = [segments.mark(names[segment], number) for segment, number in places]
+            at, size = at + size, 2 * size
+            # One that changes meanwhile is in no segment any more.
+            yield (
+                {"$or": [{"searchMark": {"$in": chosen}}, *outside["$or"]]},
+                _time(threads[at] // PLACES) if at < len(threads) else None,
+            )
+
+
+def _time(milliseconds: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+class SearchWords:
+    """The segments of all users.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._pages = open_collection(database, SEARCH_WORDS)
+
+    async def candidates(self, user_id: str, search: str, time_field: str) -> Candidates | None:
+        """The threads of a user's segments that may contain a text. One command, seldom two.
+
+        Args:
+            user_id: The user.
+            search: The text.
+            time_field: The time that they are ordered by.
+
+        Returns:
+            None when the segments can say nothing of the text, or there are none.
+        """
+        asked = clues(search)
+        found = await self._find(user_id, asked)
+        if found is None and asked.inside and (asked.starts or asked.joints):
+            asked = asked._replace(inside=())  # many words have it
+            found = await self._find(user_id, asked)
+        heads = {page["_id"]: page for page in found or () if "form" in page}
+        if found is None or not heads:
+            return None
+        of_segment: dict[str, list[Document]] = {name: [] for name in heads}
+        for page in found:
+            if page.get("segment") in of_segment:
+                of_segment[page["segment"]].append(page)
+        threads: list[int] = []
+        for place, (name, pages) in enumerate(of_segment.items()):
+            times = segments.times(heads[name], time_field)
+            first = place * segments.THREADS
+            numbers = segments.numbers_with_all(asked, pages)
+            threads += [times[number] * PLACES + first + number for number in numbers]
+        threads.sort(reverse=True)
+        return Candidates({name: head["count"] for name, head in heads.items()}, threads)
+
+    async def _find(self, user_id: str, asked: Clues) -> list[Document] | None:
+        """The pages with these clues, and all heads; None without clues, or if they are many."""
+        if not any(asked):
+            return None
+        condition = {"userId": user_id, **segments.pages_with(asked)}
+        found = await self._pages.find(condition, limit=PAGES).to_list(None)
+        return None if len(found) == PAGES else found
