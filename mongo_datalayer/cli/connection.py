@@ -74,7 +74,8 @@ async def opened_database(uri: str | None, name: str | None) -> AsyncIterator[Da
         try:
             database = open_database(client, settings.database if name is None else name)
             with failures_explained(hosts):
-                with pymongo.timeout(ANSWER_SECONDS):
+                # The driver leaves out the URI's own bound where there is one on the whole.
+                with pymongo.timeout(min(ANSWER_SECONDS, client.options.server_selection_timeout)):
                     await client.admin.command("ping")
                 yield database
         finally:

@@ -182,3 +182,22 @@ def _runs(characters: Sequence[str]) -> list[tuple[str, str]]:
         else:
             runs.append((c, c))
     return runs
+
+
+def test_the_search_index_folds_all_that_mongodb_takes_for_the_same(
+    database: Database[dict[str, Any]],
+) -> None:
+    cased = [c for c in EVERY if len({c, c.lower(), c.upper(), c.title(), c.casefold()}) > 1]
+    everything = {"text": {"$literal": "".join(cased)}}
+    pairs = 0
+    for first in range(0, len(cased), 400):
+        found = {
+            str(ord(c)): {"$regexFindAll": {"input": "$text", "regex": plain(c), "options": "i"}}
+            for c in cased[first : first + 400]
+        }
+        (answer,) = database.aggregate([{"$documents": [everything]}, {"$project": found}])
+        for code, matches in answer.items():
+            others = {match["match"] for match in matches} - {chr(int(code))}
+            pairs += len(others)
+            assert {other.casefold() for other in others} <= {chr(int(code)).casefold()}
+    assert pairs > 2500
