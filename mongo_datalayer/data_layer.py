@@ -210,7 +210,7 @@ class MongoDataLayer(BaseDataLayer):
     ) -> PaginatedResponse[ThreadDict]:
         """A page of a user's threads, newest first, without steps.
 
-        One aggregation; a search with the search index takes one more command.
+        One aggregation; a search with the search index takes two more commands.
 
         An entry's ``createdAt`` is the time the list is ordered by: Chainlit's frontend groups
         by it.

@@ -37,10 +37,13 @@ class Candidates:
     segments: Mapping[str, int]
     threads: Sequence[int]
 
+    @property
+    def outside(self) -> Document:
+        """The condition on the threads that are in none of the segments."""
+        return segments.outside(self.segments)
+
     def batches(self, before: datetime | None) -> Iterator[tuple[Document, datetime | None]]:
         """Conditions on the threads to look at, the newest first; the first batch is small.
-
-        Those that are in no segment are in all of them.
 
         Args:
             before: Only threads that are not newer.
@@ -54,15 +57,13 @@ class Candidates:
             end = (round(before.timestamp() * 1000) + 1) * PLACES
             threads = threads[bisect_left(threads, -end, key=operator.neg) :]
         names = list(self.segments)
-        outside = segments.outside(self.segments)
         size, at = BATCH, 0
-        while at == 0 or at < len(threads):
+        while at < len(threads):
             places = [divmod(each % PLACES, segments.THREADS) for each in threads[at : at + size]]
             chosen = [segments.mark(names[segment], number) for segment, number in places]
             at, size = at + size, 2 * size
-            # One that changes meanwhile is in no segment any more.
             yield (
-                {"$or": [{"searchMark": {"$in": chosen}}, *outside["$or"]]},
+                {"searchMark": {"$in": chosen}},
                 _time(threads[at] // PLACES) if at < len(threads) else None,
             )
 

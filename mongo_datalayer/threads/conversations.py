@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,7 +108,8 @@ class Threads:
     ) -> list[Document]:
         """A page of a user's threads without their steps.
 
-        One aggregation; a search that is helped by the search index two, or a few more.
+        One aggregation; a search that is helped by the search index has three commands, or a few
+        more.
         """
         pipeline = partial(
             pipelines.thread_page_pipeline,
@@ -141,26 +143,29 @@ class Threads:
     ) -> list[Document] | None:
         """A page of what is found among candidates, and among the threads that are in no segment.
 
-        The candidates are looked at newest first, until there are enough. None where the index is
-        missing that finds them.
+        The candidates are looked at newest first, until there are enough; then the others, and the
+        long threads. None where the index is missing that finds them.
         """
         found: dict[str, Document] = {}
-        before = None if cursor is None else cursor.time
-        for number, (among, rest) in enumerate(known.batches(before)):
-            # The long threads come with the first batch.
-            statement = pipeline(among=among, overflow=number == 0)
-            try:
-                read = await aggregate(self._threads, statement, hint="user_search")
-            except OperationFailure as exc:
-                if exc.code != _BAD_HINT:
-                    raise
-                logger.warning("The index threads.user_search is missing: `search-index build`.")
-                return None
-            found |= {thread["_id"]: thread for thread in read}
-            page = sorted(found.values(), key=lambda t: (t[time_field], t["_id"]), reverse=True)
-            if rest is None or (len(page) >= limit and page[limit - 1][time_field] > rest):
-                break
-        return page[:limit]
+
+        async def look(**where: Any) -> list[Document]:
+            read = await aggregate(self._threads, pipeline(**where), hint="user_search")
+            found.update((thread["_id"], thread) for thread in read)
+            order = operator.itemgetter(time_field, "_id")
+            return sorted(found.values(), key=order, reverse=True)[:limit]
+
+        try:
+            for among, rest in known.batches(None if cursor is None else cursor.time):
+                page = await look(among=among, overflow=False)
+                if rest is not None and len(page) == limit and page[-1][time_field] > rest:
+                    break
+            # Last: a thread that changed meanwhile is in no segment any more.
+            return await look(among=known.outside, overflow=True)
+        except OperationFailure as exc:
+            if exc.code != _BAD_HINT:
+                raise
+            logger.warning("The index threads.user_search is missing: `search-index build`.")
+            return None
 
     async def update(
         self, thread_id: str, changes: ThreadChanges, *, owner: Mapping[str, str] = NO_OWNER
