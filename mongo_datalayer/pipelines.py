@@ -25,7 +25,10 @@ DELETED_STEPS_KEPT = 1000
 FULL_BYTES = 4 * 1024 * 1024
 """Steps of a head that has grown to this size, by updates, are not updated before it has room."""
 
-_HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt")
+_HEADER = (
+    *("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt"),
+    "overflow",
+)
 UNINDEXED: Mapping[str, str] = {"searchMark": ""}
 """What a thread loses whose texts change: the segment that it was in does not know them."""
 

@@ -71,9 +71,12 @@ def plain_text(value: Any) -> str:
 
 def iso(moment: datetime) -> str:
     """A time as Chainlit writes it: ISO 8601, UTC, with ``Z``. A naive time counts as UTC."""
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
-    return moment.isoformat() + "Z"
+    text = moment.isoformat()
+    if moment.tzinfo is None:
+        return text + "Z"
+    if text.endswith("+00:00"):  # as what the driver reads
+        return text[: -len("+00:00")] + "Z"
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
 
 
 def size_of(value: Any) -> int:

@@ -79,7 +79,7 @@ class Archive:
             The object keys of its elements' files; None when it does not fit any more.
         """
         before = await self._threads.find_one_and_replace(
-            {"_id": thread_id, **condition}, {"deletedAt": now()}, projection=LEFT_BEHIND
+            {"_id": thread_id, **condition}, {"deletedAt": now()}, projection=dict(LEFT_BEHIND)
         )
         return None if before is None else await self._heads.clear(thread_id, before)
 

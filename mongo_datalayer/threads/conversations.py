@@ -130,7 +130,7 @@ class Threads:
             found = await aggregate(self._threads, pipeline(overflow=self._heads.joins))
         # A thread that becomes long just now may be found among the short and the long ones.
         threads = list({thread["_id"]: thread for thread in found}.values())
-        await self._values.put_back(maps(threads))
+        await self._values.put_back(maps([each for each in threads if "overflow" in each]))
         return threads
 
     async def _search(
@@ -210,7 +210,7 @@ class Threads:
             The object keys of its elements' files.
         """
         before = await self._threads.find_one_and_replace(
-            {"_id": thread_id}, {"deletedAt": now()}, projection=LEFT_BEHIND, upsert=True
+            {"_id": thread_id}, {"deletedAt": now()}, projection=dict(LEFT_BEHIND), upsert=True
         )
         return await self._heads.clear(thread_id, before or {})
 

@@ -37,7 +37,7 @@ NO_OWNER: Mapping[str, str] = {}
 
 # What the server says when an update would make a document larger than 16 MB.
 _TOO_LARGE = frozenset({10334, 17419, 17420})
-LEFT_BEHIND = {"elements.objectKey": 1, "overflow": 1, "deletedAt": 1}
+LEFT_BEHIND: Mapping[str, int] = {"elements.objectKey": 1, "overflow": 1, "deletedAt": 1}
 """What is asked of a thread that becomes a tombstone."""
 
 # Only a thread without large values; not as an equality, which an upsert would store.
