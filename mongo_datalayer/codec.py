@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mongo_datalayer.documents import Document, ElementDocument, StepDocument
-from mongo_datalayer.values import iso, plain, plain_text
+from mongo_datalayer.values import EPOCH, iso, plain, plain_text
 
 NAME_LENGTH = 255
 """Longest thread name, in characters. A longer one is cut and ends in ``…``."""
@@ -31,7 +31,6 @@ _CHAINLIT_TIME = re.compile(
 _FRACTION = re.compile(r"[.,](\d+)")
 _HIDDEN = ("", "false", "False")
 _SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 # Fields that the thread or another method owns; never written from a caller's dict.
@@ -153,7 +152,7 @@ def read_step(stored: Document, thread_id: str) -> Document:
     step["threadId"] = thread_id
     received = step.pop("receivedAt", None)
     if step["createdAt"] is None:
-        step["createdAt"] = step["start"] or step["end"] or received or iso(_EPOCH)
+        step["createdAt"] = step["start"] or step["end"] or received or iso(EPOCH)
     if not isinstance(step["metadata"], dict):
         step["metadata"] = {}
     if _hides_input(stored):

@@ -10,11 +10,10 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from mongo_datalayer.errors import InvalidCursorError
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from mongo_datalayer.values import from_milliseconds, milliseconds
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,8 @@ class Cursor:
 
     def encode(self) -> str:
         """The cursor as URL-safe text."""
-        milliseconds = (self.time - _EPOCH) // timedelta(milliseconds=1)
         return (
-            base64.urlsafe_b64encode(json.dumps([milliseconds, self.id]).encode())
+            base64.urlsafe_b64encode(json.dumps([milliseconds(self.time), self.id]).encode())
             .decode()
             .rstrip("=")
         )
@@ -47,11 +45,11 @@ class Cursor:
         """
         try:
             padded = text + "=" * (-len(text) % 4)
-            milliseconds, thread_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
-            if type(milliseconds) is not int or type(thread_id) is not str:
+            number, thread_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
+            if type(number) is not int or type(thread_id) is not str:
                 raise ValueError(text)
             thread_id.encode()  # JSON can spell lone surrogates, which MongoDB cannot compare
-            return cls(_EPOCH + timedelta(milliseconds=milliseconds), thread_id)
+            return cls(from_milliseconds(number), thread_id)
         except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise InvalidCursorError(
                 f"{text[:200]!r} is not a page cursor. Pass the endCursor of a page that "

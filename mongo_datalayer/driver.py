@@ -8,8 +8,8 @@ here hide it. Nothing else in the package asks which driver it is talking to.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import pymongo
 from bson.codec_options import CodecOptions
@@ -30,6 +30,7 @@ from mongo_datalayer.errors import ConfigurationError
 Client: TypeAlias = AsyncMongoClient[Document]
 Database: TypeAlias = AsyncDatabase[Document]
 Collection: TypeAlias = AsyncCollection[Document]
+Item = TypeVar("Item")
 
 
 def connect(uri: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Client:
@@ -87,6 +88,18 @@ async def aggregate(
     cursor = await _settled(collection.aggregate(list(pipeline), **options))
     documents: list[Document] = await cursor.to_list(None)
     return documents
+
+
+async def batches(found: AsyncIterator[Item], size: int) -> AsyncIterator[list[Item]]:
+    """What a cursor finds, ``size`` at a time; fewer in the last one."""
+    batch: list[Item] = []
+    async for each in found:
+        batch.append(each)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 async def index_information(collection: Collection) -> list[Document]:

@@ -28,7 +28,7 @@ from mongo_datalayer.indexes import BUCKET
 from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import owned_by
 from mongo_datalayer.search_index import SearchIndexer
-from mongo_datalayer.threads import Threads
+from mongo_datalayer.threads import Threads, object_keys
 from mongo_datalayer.users import Users
 from mongo_datalayer.values import plain_text
 
@@ -422,4 +422,4 @@ class _StoredThread:
         self.waiting += len(stored.get("pendingFeedback") or ())
         elements = stored.get("elements") or ()
         self.elements.update(element["id"] for element in elements)
-        self.object_keys.update(e["objectKey"] for e in elements if e.get("objectKey"))
+        self.object_keys.update(object_keys(elements))

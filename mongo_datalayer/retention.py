@@ -11,23 +11,22 @@ the tombstones.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 from mongo_datalayer.chatkit.retention import Expired
 from mongo_datalayer.documents import Document
+from mongo_datalayer.driver import batches
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
 from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import untouched_since
-from mongo_datalayer.threads import Threads
+from mongo_datalayer.threads import Threads, object_keys
 
 BATCH = 100
 
 _KEYS = ("elements.objectKey",)
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ async def count_prunable(
 ) -> Pruned:
     """How much :func:`prune` would remove; changes nothing."""
     found = Pruned()
-    async for batch in _batches(threads.archive.scan_heads(rule.condition, _KEYS)):
+    async for batch in batches(threads.archive.scan_heads(rule.condition, _KEYS), BATCH):
         ids = [thread["_id"] for thread in batch]
         beside = await _look_beside(threads, values, ids)
         found.threads += len(ids)
@@ -128,7 +127,7 @@ async def prune(
         on_threads: Called after each batch.
     """
     removed = Pruned()
-    async for batch in _batches(threads.archive.scan_heads(rule.condition, ())):
+    async for batch in batches(threads.archive.scan_heads(rule.condition, ()), BATCH):
         beside = await _look_beside(threads, values, [thread["_id"] for thread in batch])
         gone: list[str] = []
         keys: set[str] = set()
@@ -150,7 +149,7 @@ async def _erase_left_over(
     threads: Threads, bucket: FileBucket, values: FileBucket, removed: Pruned
 ) -> None:
     """Erase what belongs to deleted threads: an interrupted run had no time for it."""
-    async for deleted in _batches(threads.archive.deleted_ids()):
+    async for deleted in batches(threads.archive.deleted_ids(), BATCH):
         beside = await _look_beside(threads, values, deleted)
         # The files first: the keys of some stand in the overflow.
         await bucket.erase(await _add_files(removed, bucket, deleted, beside.object_keys))
@@ -216,20 +215,4 @@ async def _add_files(
 
 
 def _object_keys(stored: Iterable[Document]) -> set[str]:
-    return {
-        element["objectKey"]
-        for document in stored
-        for element in document.get("elements") or ()
-        if element.get("objectKey")
-    }
-
-
-async def _batches(found: AsyncIterator[_Item]) -> AsyncIterator[list[_Item]]:
-    batch: list[_Item] = []
-    async for document in found:
-        batch.append(document)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return {key for document in stored for key in object_keys(document.get("elements"))}

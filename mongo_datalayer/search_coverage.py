@@ -146,10 +146,9 @@ class SearchCoverage:
         In this order: a segment without its head counts for nothing, and one that is just being
         built, and loses pages, finds its threads without their marks.
         """
-        heads = await self._pages.delete_many({"form": {"$exists": True}})
-        pages = await self._pages.delete_many({})
+        documents = await self._indexer.forget()
         marks = await self._threads.update_many(_MARKED, {"$unset": dict(UNINDEXED)})
-        return Footprint(heads.deleted_count + pages.deleted_count, marks.modified_count)
+        return Footprint(documents, marks.modified_count)
 
     async def drop_indexes(self) -> bool:
         """Drop the empty collection, and the index on threads; safe to repeat.

@@ -48,6 +48,7 @@ from typing import Any
 MAX_DEPTH = 64
 MAX_INT = 2**63 - 1
 MIN_INT = -(2**63)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 CIRCULAR = "<circular reference>"
 
 _NUL_IN_KEY = "\u2400"
@@ -77,6 +78,16 @@ def iso(moment: datetime) -> str:
     if text.endswith("+00:00"):  # as what the driver reads
         return text[: -len("+00:00")] + "Z"
     return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
+
+
+def milliseconds(moment: datetime) -> int:
+    """An aware time as MongoDB stores it: milliseconds since 1970, what is less cut off."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """The time that is so many milliseconds after the beginning of 1970, in UTC."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def size_of(value: Any) -> int:

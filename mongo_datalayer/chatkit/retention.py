@@ -7,20 +7,18 @@ tombstones.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from mongo_datalayer.chatkit.archive import ChatKitAttachmentArchive, ChatKitThreadArchive
 from mongo_datalayer.chatkit.keys import holds_attachment, holds_item, object_key, thread_name
 from mongo_datalayer.documents import Document
-from mongo_datalayer.driver import Database
+from mongo_datalayer.driver import Database, batches
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
 
 BATCH = 100
-
-_Item = TypeVar("_Item")
 
 
 @dataclass
@@ -64,7 +62,7 @@ class Expiry:
     async def count(self, condition: Mapping[str, Any]) -> Expired:
         """How much :meth:`remove` would remove; changes nothing."""
         found = Expired()
-        async for batch in _batches(self._threads.scan_heads(condition, ("order",))):
+        async for batch in batches(self._threads.scan_heads(condition, ("order",)), BATCH):
             keys = [head["_id"] for head in batch]
             found.threads += len(keys)
             async for _ in self._threads.scan_parts(keys, ()):
@@ -83,14 +81,14 @@ class Expiry:
         May be interrupted at any moment and repeated.
         """
         removed = Expired()
-        async for batch in _batches(self._threads.scan_heads(condition, ("order",))):
+        async for batch in batches(self._threads.scan_heads(condition, ("order",)), BATCH):
             gone = [head["_id"] for head in batch if await self._threads.expire(head, condition)]
             await self._remove_beside(gone, removed)
             removed.threads += len(gone)
             on_threads(len(gone))
-        async for keys in _batches(self._threads.deleted_keys()):
+        async for keys in batches(self._threads.deleted_keys(), BATCH):
             await self._remove_beside(keys, removed)
-        async for keys in _batches(self._attachments.deleted_keys()):
+        async for keys in batches(self._attachments.deleted_keys(), BATCH):
             await self._remove_files(keys, removed)
         return removed
 
@@ -129,14 +127,3 @@ def _add_files(total: Expired, files: list[StoredFile]) -> None:
 def _add_items(total: Expired, files: list[StoredFile]) -> None:
     total.large_items += len(files)
     total.large_item_bytes += sum(file.size for file in files)
-
-
-async def _batches(found: AsyncIterator[_Item]) -> AsyncIterator[list[_Item]]:
-    batch: list[_Item] = []
-    async for document in found:
-        batch.append(document)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -27,6 +27,7 @@ UNFINISHED = timedelta(hours=1)
 """Pages without a head that are younger may be another process's, which is still building."""
 
 _SHORT: Document = {"overflow": None}
+_HEADS: Document = {"form": {"$exists": True}}
 _PAGES_AT_ONCE = 64
 _TEXTS = {"name": 1, "metadata.name": 1, "steps.input": 1, "steps.output": 1}
 
@@ -89,17 +90,10 @@ class SearchIndexer:
         self._threads = open_collection(database, THREADS)
         self._pages = open_collection(database, SEARCH_WORDS)
 
-    async def users(self) -> list[str]:
-        """The ids of all users who have threads."""
-        owned: Document = {"$match": {"userId": {"$gt": ""}}}
-        grouped: Document = {"$group": {"_id": "$userId"}}
-        found = await aggregate(self._threads, [owned, grouped, {"$sort": {"_id": 1}}])
-        return [each["_id"] for each in found]
-
     async def segments(self, user_id: str) -> list[Segment]:
         """The segments of a user, the smallest first."""
         found = self._pages.find(
-            {"userId": user_id, "form": {"$exists": True}}, {"count": 1, "form": 1, "threads": 1}
+            {"userId": user_id, **_HEADS}, {"count": 1, "form": 1, "threads": 1}
         )
         heads = await found.to_list(None)
         present = [await self._segment(user_id, head) for head in heads]
@@ -135,11 +129,12 @@ class SearchIndexer:
         built.removed = await self._remove(user_id, replaced)
         return built
 
-    async def forget(self, user_id: str) -> int:
-        """Remove all segments of a user; returns how many documents."""
+    async def forget(self, user_id: str | None = None) -> int:
+        """Remove all segments, of one user or of all; returns how many documents."""
+        whose = {} if user_id is None else {"userId": user_id}
         # The heads first: pages without one do not count.
-        heads = await self._pages.delete_many({"userId": user_id, "form": {"$exists": True}})
-        pages = await self._pages.delete_many({"userId": user_id})
+        heads = await self._pages.delete_many({**whose, **_HEADS})
+        pages = await self._pages.delete_many(whose)
         return int(heads.deleted_count + pages.deleted_count)
 
     async def _segment(self, user_id: str, head: Document) -> Segment:
@@ -225,7 +220,7 @@ class SearchIndexer:
         """Remove segments, the heads first, and what killed builds left; returns how many."""
         names = [segment.id for segment in replaced]
         await self._pages.delete_many({"_id": {"$in": names}})
-        present = await self._pages.distinct("_id", {"userId": user_id, "form": {"$exists": True}})
+        present = await self._pages.distinct("_id", {"userId": user_id, **_HEADS})
         headless = {"$nin": present, "$lt": _young()}
         either = [{"segment": {"$in": names}}, {"segment": headless}]
         await self._pages.delete_many({"userId": user_id, "$or": either})

@@ -6,12 +6,13 @@ import operator
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from mongo_datalayer.documents import SEARCH_WORDS, Document
 from mongo_datalayer.driver import Database, open_collection
 from mongo_datalayer.search_index import segments
 from mongo_datalayer.search_index.words import Clues, clues
+from mongo_datalayer.values import from_milliseconds, milliseconds
 
 PAGES = 200
 """A text whose clues are in more pages than that is frequent; it is found quickly without them."""
@@ -20,7 +21,6 @@ BATCH = 32
 """So many candidates are looked at first; then twice as many, and so on."""
 
 PLACES = 1 << 32
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Candidates:
         """
         threads = self.threads
         if before is not None:
-            end = (round(before.timestamp() * 1000) + 1) * PLACES
+            end = (milliseconds(before) + 1) * PLACES
             threads = threads[bisect_left(threads, -end, key=operator.neg) :]
         names = list(self.segments)
         size, at = BATCH, 0
@@ -64,12 +64,8 @@ class Candidates:
             at, size = at + size, 2 * size
             yield (
                 {"searchMark": {"$in": chosen}},
-                _time(threads[at] // PLACES) if at < len(threads) else None,
+                from_milliseconds(threads[at] // PLACES) if at < len(threads) else None,
             )
-
-
-def _time(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 class SearchWords:

@@ -12,12 +12,20 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
 from mongo_datalayer.documents import Document
-from mongo_datalayer.search_index.words import END, FORM, JOINTS, Clues, joints_of, words_of
+from mongo_datalayer.search_index.words import (
+    END,
+    FORM,
+    JOINTS,
+    LONGEST,
+    Clues,
+    joints_of,
+    words_of,
+)
+from mongo_datalayer.values import milliseconds
 
 THREADS = 4096
 """At most so many threads are in one segment."""
@@ -31,7 +39,7 @@ PAGE_JOINTS = 256
 TIMES = ("updatedAt", "createdAt")
 """What lists of threads are ordered by."""
 
-_AFTER_ALL = "\U0010ffff"
+_AFTER_ALL = "\U0010ffff" * LONGEST
 _NUMBER = "H"  # 16 bits without a sign: enough for a number and for a count of threads
 _NUMBER_DIGITS = 4
 _PLACE = "I"  # 32 bits without a sign
@@ -76,7 +84,8 @@ class Draft:
             self._joints[page].append(place * THREADS + number)
         for field, times in self._times.items():
             times.extend([0] * (number - len(times)))
-            times.append(_milliseconds(thread.get(field)))
+            moment = thread.get(field)
+            times.append(0 if moment is None else milliseconds(moment))
         self.size += sum(map(len, texts))
         self._threads += 1
 
@@ -135,10 +144,6 @@ def _texts(thread: Document) -> Iterator[str]:
         # A regular expression looks into a list as well.
         each = value if isinstance(value, list) else [value]
         yield from (text for text in each if isinstance(text, str))
-
-
-def _milliseconds(moment: datetime | None) -> int:
-    return 0 if moment is None else round(moment.timestamp() * 1000)
 
 
 def pages_with(clues: Clues) -> Document:

@@ -10,5 +10,6 @@ Above this package nobody knows.
 """
 
 from mongo_datalayer.threads.conversations import ThreadChanges, Threads
+from mongo_datalayer.threads.heads import object_keys
 
-__all__ = ["ThreadChanges", "Threads"]
+__all__ = ["ThreadChanges", "Threads", "object_keys"]

@@ -21,7 +21,7 @@ from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.documents import StoredFile
 from mongo_datalayer.large_values import holds_value
 from mongo_datalayer.pipelines import owned_by
-from mongo_datalayer.threads import Threads
+from mongo_datalayer.threads import Threads, object_keys
 from mongo_datalayer.transfer.records import Counts, RecordWriter
 from mongo_datalayer.users import Users
 from mongo_datalayer.values import plain_text
@@ -152,8 +152,7 @@ class Export:
                     yield newest
             return
         async for thread in self._threads.archive.scan(condition, ("elements.objectKey",)):
-            elements = thread.get("elements") or ()
-            keys = [element["objectKey"] for element in elements if element.get("objectKey")]
+            keys = object_keys(thread.get("elements"))
             found = self._bucket.list_belonging([thread["_id"]], keys)
             for key in sorted({f.object_key async for f in found if not holds_value(f)}):
                 newest = await self._bucket.find(key)

@@ -17,11 +17,6 @@ from tests.cli.people import Documents, put_person, snapshot
 ALICE, BOB = "alice@example.com", "alice@example.com.au"
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 def mentions(stored: dict[str, list[dict[str, Any]]]) -> list[str]:
     """The collections in which something of Alice's stands."""
     quoted = "alice%40example.com/"

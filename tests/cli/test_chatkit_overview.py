@@ -23,11 +23,6 @@ from tests.cli.commands import run
 from tests.cli.people import Documents, put_person
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 async def test_chatkits_data_is_counted(where: tuple[str, ...], database: Documents) -> None:
     await put_person(database, "eve", threads=1)
     store = await put_chatkit_thread(database, "ada")

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +28,6 @@ from tests.cli.commands import kill_when, run, slowed
 from tests.cli.people import Documents, put_person, snapshot
 
 ADA, BOB = "ada", "bob@example.com"
-
-
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
-@pytest.fixture
-async def other(database: Documents) -> AsyncIterator[Documents]:
-    name = f"{database.name}_other"
-    yield database.client[name]
-    await database.client.drop_database(name)
-
-
-@pytest.fixture
-def there(mongo_uri: str, other: Documents) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", other.name)
 
 
 async def read(database: Documents, owner: str, thread_id: str = "t") -> Any:

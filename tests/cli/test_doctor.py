@@ -41,11 +41,6 @@ CHECKS = [
 ]
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 async def verdict(database: Documents, check: str) -> Verdict:
     return next(verdict for verdict in await examine(database) if verdict.check == check)
 

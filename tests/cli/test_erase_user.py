@@ -18,11 +18,6 @@ from tests.cli.people import LARGE, Documents, put_long_thread, put_person, snap
 ALICE, BOB = "alice@example.com", "bob@example.com"
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 def mentions(stored: dict[str, list[dict[str, object]]], word: str) -> list[str]:
     """The collections in which the word stands anywhere."""
     return [name for name, documents in stored.items() if word in repr(documents)]

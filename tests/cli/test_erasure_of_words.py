@@ -17,11 +17,6 @@ from tests.cli.people import Documents, put_person
 ALICE, BOB = "alice@example.com", "bob@example.com"
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 async def put_indexed(database: Documents, identifier: str, *, threads: int = 2) -> str:
     """A person whose threads are indexed; the id of the user."""
     await apply_indexes(database, search=True)

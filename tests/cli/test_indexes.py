@@ -47,11 +47,6 @@ def database(mongo_uri: str, database_name: str) -> Iterator[Documents]:
         yield client[database_name]
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 def names_in(database: Documents) -> set[str]:
     return {
         f"{collection}.{name}"

@@ -24,11 +24,6 @@ NO_CHATKIT = "0 ChatKit threads, 0 attachments, "
 NOT_LONG = ", 0 large values, 0 bytes of large values, 0 documents of overflow"
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 def days_ago(days: float) -> datetime:
     return datetime.now(timezone.utc) - timedelta(days=days)
 

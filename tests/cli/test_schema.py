@@ -64,11 +64,6 @@ ODD: list[Any] = [
 
 
 @pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
-@pytest.fixture
 async def guarded(database: Documents) -> MongoDataLayer:
     """A layer on a database that refuses what does not fit."""
     await apply_validators(database, "error")

@@ -23,11 +23,6 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 ALICE, BOB, CAROL = "u-alice", "u-bob", "u-carol"
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 async def put_threads(database: Documents, user_id: str, count: int, *, first: int = 0) -> None:
     """Short threads of a user, each with a word of its own."""
     await database.threads.insert_many(

@@ -18,11 +18,6 @@ Documents = AsyncDatabase[dict[str, Any]]
 
 
 @pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
-@pytest.fixture
 async def filled(database: Documents) -> Documents:
     """Two people; one thread was deleted, one vote is down, one thread is longer."""
     await put_person(database, "alice", threads=3)

@@ -8,7 +8,6 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -52,23 +51,6 @@ ODD_THREAD = {
 }
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
-@pytest.fixture
-async def other(database: Documents) -> AsyncIterator[Documents]:
-    """An empty database to import into."""
-    name = f"{database.name}_other"
-    yield database.client[name]
-    await database.client.drop_database(name)
-
-
-def there(mongo_uri: str, other: Documents) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", other.name)
-
-
 async def documents(database: Documents) -> dict[str, list[bytes]]:
     """Users and threads as their BSON: equal bytes are equal types too.
 
@@ -98,7 +80,7 @@ async def put_file(database: Documents, key: str, content: bytes, **details: Any
 
 
 async def test_an_import_into_another_database_gives_the_same(
-    mongo_uri: str,
+    there: tuple[str, ...],
     where: tuple[str, ...],
     database: Documents,
     other: Documents,
@@ -114,7 +96,7 @@ async def test_an_import_into_another_database_gives_the_same(
     path = tmp_path / "chats.jsonl"
 
     written = await run("export", "--files", "--output", str(path), *where)
-    stored = await run("import", str(path), *there(mongo_uri, other))
+    stored = await run("import", str(path), *there)
 
     assert (written.code, written.err) == (0, ""), written
     assert (
@@ -132,7 +114,7 @@ async def test_an_import_into_another_database_gives_the_same(
     key = next(iter((await other.threads.find_one({"_id": f"{BOB}/7"}) or {})["elements"]))
     assert await storage_of(other).download_file(key["objectKey"]) == f"file of {BOB}/7".encode()
 
-    again = await run("import", str(path), *there(mongo_uri, other))
+    again = await run("import", str(path), *there)
 
     assert again.code == 0, again
     assert "Stored: 0 users, 0 threads, 0 ChatKit threads, 0 attachments, 0 files." in again.out
@@ -146,7 +128,11 @@ async def test_an_import_into_another_database_gives_the_same(
 
 
 async def test_marks_of_a_search_index_stay_where_they_are(
-    where: tuple[str, ...], mongo_uri: str, database: Documents, other: Documents, tmp_path: Path
+    where: tuple[str, ...],
+    there: tuple[str, ...],
+    database: Documents,
+    other: Documents,
+    tmp_path: Path,
 ) -> None:
     """A mark names a segment of its own database."""
     await put_person(database, ALICE, threads=2)
@@ -155,7 +141,7 @@ async def test_marks_of_a_search_index_stay_where_they_are(
     marked = await documents(database)
 
     exported = await run("export", "--output", path, *where)
-    imported = await run("import", path, *there(mongo_uri, other))
+    imported = await run("import", path, *there)
     replaced = await run("import", path, "--on-conflict", "replace", *where)
 
     assert [done.code for done in (built, exported, imported, replaced)] == [0, 0, 0, 0]
@@ -236,12 +222,12 @@ async def test_one_thread(where: tuple[str, ...], database: Documents, tmp_path:
 
 
 async def test_an_empty_database_is_an_export_of_nothing(
-    mongo_uri: str, where: tuple[str, ...], other: Documents, tmp_path: Path
+    there: tuple[str, ...], where: tuple[str, ...], other: Documents, tmp_path: Path
 ) -> None:
     path = tmp_path / "nothing.jsonl"
 
     written = await run("export", "--files", "--output", str(path), *where)
-    stored = await run("import", str(path), *there(mongo_uri, other))
+    stored = await run("import", str(path), *there)
 
     assert written.out == "0 users, 0 threads, 0 ChatKit threads, 0 attachments, 0 files written.\n"
     assert stored.code == 0, stored
@@ -289,6 +275,7 @@ async def test_an_earlier_export_stays_until_the_new_one_is_whole(
 @pytest.mark.parametrize("command", ["insert", "findAndModify"], ids=["threads", "files"])
 async def test_a_killed_import_is_completed_by_the_next(
     mongo_uri: str,
+    there: tuple[str, ...],
     where: tuple[str, ...],
     database: Documents,
     other: Documents,
@@ -308,7 +295,7 @@ async def test_a_killed_import_is_completed_by_the_next(
         assert await kill_when(in_the_middle, "import", str(path), *slow) == -signal.SIGKILL
     assert await other["fs.files"].count_documents({}) < 30
 
-    done = await run("import", str(path), *there(mongo_uri, other))
+    done = await run("import", str(path), *there)
 
     assert (done.code, done.err) == (0, ""), done
     assert await documents(other) == await documents(database)
@@ -316,7 +303,7 @@ async def test_a_killed_import_is_completed_by_the_next(
 
 
 async def test_a_dry_run_counts_and_changes_nothing(
-    mongo_uri: str,
+    there: tuple[str, ...],
     where: tuple[str, ...],
     database: Documents,
     other: Documents,
@@ -327,7 +314,7 @@ async def test_a_dry_run_counts_and_changes_nothing(
     await run("export", "--files", "--output", str(path), *where)
     before = await snapshot(database)
 
-    fresh = await run("import", str(path), "--dry-run", *there(mongo_uri, other))
+    fresh = await run("import", str(path), "--dry-run", *there)
     same = await run("import", str(path), "--dry-run", *where)
     replaced = await run("import", str(path), "--dry-run", "--on-conflict", "replace", *where)
 
@@ -368,7 +355,7 @@ async def test_what_is_there_is_kept_or_replaced(
 
 
 async def test_threads_go_to_the_user_who_has_the_identifier_there(
-    mongo_uri: str,
+    there: tuple[str, ...],
     where: tuple[str, ...],
     database: Documents,
     other: Documents,
@@ -382,7 +369,7 @@ async def test_threads_go_to_the_user_who_has_the_identifier_there(
     await run("export", "--output", str(path), *where)
 
     for conflict in ("skip", "replace"):
-        done = await run("import", str(path), "--on-conflict", conflict, *there(mongo_uri, other))
+        done = await run("import", str(path), "--on-conflict", conflict, *there)
 
         assert done.code == 0, done
         assert await other.users.find().to_list(None) == [there_before]
@@ -429,7 +416,7 @@ def damage(path: Path, kind: str) -> None:
     ],
 )
 async def test_a_file_that_is_not_whole_is_named_before_anything_is_written(
-    mongo_uri: str,
+    there: tuple[str, ...],
     where: tuple[str, ...],
     database: Documents,
     other: Documents,
@@ -442,14 +429,14 @@ async def test_a_file_that_is_not_whole_is_named_before_anything_is_written(
     await run("export", "--files", "--output", str(path), *where)
     damage(path, kind)
 
-    done = await run("import", str(path), *there(mongo_uri, other))
+    done = await run("import", str(path), *there)
 
     assert says in done.failed_with_one_line()
     assert await other.list_collection_names() == []
 
 
 async def test_a_file_replaced_while_it_is_exported_is_there_once_and_whole(
-    mongo_uri: str, database: Documents, other: Documents, tmp_path: Path
+    there: tuple[str, ...], database: Documents, other: Documents, tmp_path: Path
 ) -> None:
     bucket = FileBucket(database)
     old, new = os.urandom(20 * CHUNK_BYTES), os.urandom(3 * CHUNK_BYTES)
@@ -473,7 +460,7 @@ async def test_a_file_replaced_while_it_is_exported_is_there_once_and_whole(
     assert seen == ["key", "replaced", "key", "removed"]
     assert export.damaged == []
     assert records(path)[-1]["files"] == 1
-    done = await run("import", str(path), *there(mongo_uri, other))
+    done = await run("import", str(path), *there)
     assert (done.code, done.err) == (0, ""), done
     assert {key: content[0] for key, content in (await contents(other)).items()} == {"key": new}
     left = {chunk["files_id"] async for chunk in other["fs.chunks"].find()}
@@ -527,7 +514,11 @@ async def test_help_has_an_example(command: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_memory_does_not_grow_with_the_export(
-    mongo_uri: str, where: tuple[str, ...], database: Documents, other: Documents, tmp_path: Path
+    there: tuple[str, ...],
+    where: tuple[str, ...],
+    database: Documents,
+    other: Documents,
+    tmp_path: Path,
 ) -> None:
     text = "x" * 500_000
     for number in range(100):
@@ -539,7 +530,7 @@ async def test_memory_does_not_grow_with_the_export(
 
     peaks = [
         await _peak("export", "--files", "--output", str(path), *where),
-        await _peak("import", str(path), *there(mongo_uri, other)),
+        await _peak("import", str(path), *there),
     ]
 
     assert path.stat().st_size > 180_000_000
@@ -627,6 +618,7 @@ async def read(database: Documents, thread_id: str) -> Any:
 
 async def test_a_long_thread_is_the_same_after_an_import_that_was_killed_before(
     mongo_uri: str,
+    there: tuple[str, ...],
     where: tuple[str, ...],
     database: Documents,
     other: Documents,
@@ -646,7 +638,7 @@ async def test_a_long_thread_is_the_same_after_an_import_that_was_killed_before(
         slow = ("--uri", f"{mongo_uri}/?appName={app}", "--database", other.name)
         assert await kill_when(in_the_middle, "import", str(path), *slow) == -signal.SIGKILL
     begun = await other.threads.count_documents({})
-    imported = await run("import", str(path), *there(mongo_uri, other))
+    imported = await run("import", str(path), *there)
 
     assert (exported.code, exported.err) == (0, ""), exported
     assert kinds == ["header", "thread", "trailer"]  # the text is in the thread, and no file
@@ -663,7 +655,7 @@ async def test_a_long_thread_is_the_same_after_an_import_that_was_killed_before(
     largest = max(len(bson.encode(one)) for name in stored for one in stored[name])
     assert largest < 2 * MB
 
-    replaced = await run("import", str(path), "--on-conflict", "replace", *there(mongo_uri, other))
+    replaced = await run("import", str(path), "--on-conflict", "replace", *there)
 
     assert replaced.code == 0, replaced
     assert await read(other, "t") == thread
@@ -671,7 +663,11 @@ async def test_a_long_thread_is_the_same_after_an_import_that_was_killed_before(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_no_more_than_one_long_thread_is_in_memory(
-    mongo_uri: str, where: tuple[str, ...], database: Documents, other: Documents, tmp_path: Path
+    there: tuple[str, ...],
+    where: tuple[str, ...],
+    database: Documents,
+    other: Documents,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "chats.jsonl"
     peaks = []
@@ -679,7 +675,7 @@ async def test_no_more_than_one_long_thread_is_in_memory(
         for thread_id in thread_ids:
             await put_longest_thread(database, thread_id, steps=61, megabytes=9)
         written = await _peak("export", "--output", str(path), *where)
-        stored = await _peak("import", str(path), *there(mongo_uri, other))
+        stored = await _peak("import", str(path), *there)
         peaks.append((written, stored))
 
     assert path.stat().st_size > 8 * 15_000_000

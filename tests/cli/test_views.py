@@ -37,11 +37,6 @@ OLDER: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def where(mongo_uri: str, database_name: str) -> tuple[str, ...]:
-    return ("--uri", mongo_uri, "--database", database_name)
-
-
 async def definition(database: Documents, view: str = CONVERSATIONS) -> dict[str, Any]:
     (listed,) = await (await database.list_collections(filter={"name": view})).to_list()
     return {name: listed["options"].get(name) for name in ("viewOn", "pipeline")}

@@ -17,19 +17,17 @@ PROCESSES = ("first", "second")
 SECONDS = 60
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.order.writer", *arguments),
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-
-
-async def test_every_step_once_one_owner_one_user_one_verdict(
-    mongo_uri: str, layer: MongoDataLayer, database: Database, thread_id: str
-) -> None:
-    writers = [await start(mongo_uri, database.name, thread_id, name) for name in PROCESSES]
+async def run_together(module: str, *arguments: tuple[str, ...]) -> None:
+    """Run a module as a process for each of these arguments; all begin to write at once."""
+    writers = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *given),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for given in arguments
+    ]
     try:
         for writer in writers:
             assert writer.stdout is not None
@@ -41,7 +39,14 @@ async def test_every_step_once_one_owner_one_user_one_verdict(
             if writer.returncode is None:
                 writer.kill()
                 await writer.wait()
-    assert [out for out, _ in results] == [b"done\n", b"done\n"]
+    assert [out for out, _ in results] == [b"done\n"] * len(arguments)
+
+
+async def test_every_step_once_one_owner_one_user_one_verdict(
+    mongo_uri: str, layer: MongoDataLayer, database: Database, thread_id: str
+) -> None:
+    places = [(mongo_uri, database.name, thread_id, name) for name in PROCESSES]
+    await run_together("tests.order.writer", *places)
 
     stored: Any = await database.threads.find_one({"_id": thread_id})
     ids = Counter(step["id"] for step in stored["steps"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from collections import Counter
 from typing import Any
 
@@ -13,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from mongo_datalayer import MongoDataLayer
 from tests.order.test_interleavings import interleavings, run, spreads
-from tests.order.test_processes import PROCESSES, ROOT, SECONDS
+from tests.order.test_processes import PROCESSES, run_together
 from tests.order.turn import Call, Turn
 from tests.order.writer import NAME
 from tests.overflow.bench import Database, leftovers, read
@@ -78,29 +75,8 @@ async def test_two_processes_write_every_step_once(
     layer = several[0]
     bounds = layer._threads._overflow.bounds
     given_bounds = f"{bounds.head},{bounds.kept},{bounds.value},{STEPS}"
-    writers = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.overflow.writer", given_bounds),
-            *(mongo_uri, database.name, "t", name),
-            cwd=ROOT,
-            env=dict(os.environ),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        for name in PROCESSES
-    ]
-    try:
-        for writer in writers:
-            assert writer.stdout is not None
-            assert await asyncio.wait_for(writer.stdout.readline(), SECONDS) == b"ready\n"
-        communication = asyncio.gather(*(writer.communicate(b"go\n") for writer in writers))
-        results = await asyncio.wait_for(communication, SECONDS)
-    finally:
-        for writer in writers:
-            if writer.returncode is None:
-                writer.kill()
-                await writer.wait()
-    assert [out for out, _ in results] == [b"done\n", b"done\n"]
+    places = [(given_bounds, mongo_uri, database.name, "t", name) for name in PROCESSES]
+    await run_together("tests.overflow.writer", *places)
 
     thread: Any = await read(layer, "t")
     assert len(thread["steps"]) == STEPS * (1 + len(PROCESSES))

@@ -21,7 +21,7 @@ from pymongo.errors import AutoReconnect
 from mongo_datalayer import ConfigurationError, MongoDataLayer, NotFoundError
 from mongo_datalayer.search_index import SearchIndexer, building, lookup, segments, upkeep, words
 from tests.costs.commands import Commands, examined, explain, stages
-from tests.overflow.commands import Before, Killed, Watched
+from tests.overflow.commands import Before, Killed, Stop, Watched
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -116,20 +116,6 @@ def watched(chats: Chats, before: Before) -> SearchIndexer:
     return cast(SearchIndexer, indexer)
 
 
-class Stop:
-    """Ends an indexer before one of its commands."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self.reached = False
-
-    async def __call__(self, _: str) -> None:
-        if self.left == 0:
-            self.reached = True
-            raise Killed
-        self.left -= 1
-
-
 def stored(number: int) -> dict[str, Any]:
     """A stored thread."""
     moment = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=number)
@@ -215,10 +201,10 @@ async def test_a_build_that_is_killed_before_any_of_its_commands(
     for at in range(0, 26, 2):
         for _ in range(12):
             await chats.change()
-        stop = Stop(at)
+        stop = Stop(at + 1)
         with suppress(Killed):
             await watched(chats, stop).build(chats.user)
-        assert stop.reached, f"the build has only {at - stop.left} commands"
+        assert stop.reached, f"the build has only {len(stop.told)} commands"
         await chats.compare(searches=3)
     await chats.indexer.build(chats.user)
     whole = {each.id for each in await chats.indexer.segments(chats.user)}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mongo_datalayer.search_index.segments import THREADS, Draft, numbers_with_all
+from mongo_datalayer.search_index.segments import THREADS, Draft, numbers_with_all, pages_with
 from mongo_datalayer.search_index.words import (
     END,
     LONGEST,
@@ -109,6 +109,14 @@ class TestSegment:
         assert numbers_with_all(clues("MARKER07"), pages) == set(range(7, 1000, 100))
         assert numbers_with_all(clues("words, and marker99 am"), pages) == set(range(99, 1000, 100))
         assert numbers_with_all(clues("nowhere"), pages) == set()
+
+    def test_a_page_may_begin_with_the_last_character_of_unicode(self) -> None:
+        draft = Draft()
+        draft.add(0, thread([":" + "\U0010ffff" * 9]))
+        (page,) = (page for page in draft.pages() if "words" in page)
+        bounds = pages_with(clues(" :"))["$or"][-1]
+        assert page["first"] <= bounds["first"]["$lte"]
+        assert page["last"] >= bounds["last"]["$gte"]
 
     def test_the_head_knows_how_many_threads_there_are_and_when_they_were_active(self) -> None:
         draft = Draft()
