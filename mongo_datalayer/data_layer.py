@@ -31,7 +31,7 @@ from mongo_datalayer.files import GridFSStorageClient
 from mongo_datalayer.indexes import BUCKET, IndexReport, apply_indexes
 from mongo_datalayer.ordering import Turns
 from mongo_datalayer.recent import Recent
-from mongo_datalayer.retries import retried
+from mongo_datalayer.retries import Retries
 from mongo_datalayer.search_index import SearchIndexer, SearchUpkeep
 from mongo_datalayer.threads import ThreadChanges, Threads
 from mongo_datalayer.users import Users
@@ -133,7 +133,8 @@ class MongoDataLayer(BaseDataLayer):
         )
         self._files = ElementFiles(self.storage_client)
         self._time_field = _TIME_FIELDS[order_by]
-        self._timeout = (driver.timeout(self._client) if uri else None) or timeout_ms / 1000
+        seconds = (driver.timeout(self._client) if uri else None) or timeout_ms / 1000
+        self._retries = Retries(self._client, seconds)
         self._users = Users(self._database)
         self._threads = Threads(self._database, search_index=search_index)
         self._search_upkeep: SearchUpkeep | None = None
@@ -210,7 +211,8 @@ class MongoDataLayer(BaseDataLayer):
     ) -> PaginatedResponse[ThreadDict]:
         """A page of a user's threads, newest first, without steps.
 
-        One aggregation; a search with the search index takes two more commands.
+        One aggregation. With a filter one more, the first time that the layer meets a long thread
+        of the user; a search with the search index takes two more commands.
 
         An entry's ``createdAt`` is the time the list is ordered by: Chainlit's frontend groups
         by it.
@@ -351,7 +353,10 @@ class MongoDataLayer(BaseDataLayer):
                 await self._delete_step(thread_id, step_id)
 
     async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
-        """A user's favourite steps, newest first. One aggregation."""
+        """A user's favourite steps, newest first.
+
+        One aggregation; one more the first time that the layer meets a long thread of the user.
+        """
         user_id = codec.identifier(user_id)
         stored = await self._retried(lambda: self._threads.steps.favorites(user_id))
         steps = [codec.read_step(step, thread_id) for thread_id, step in stored]
@@ -510,9 +515,7 @@ class MongoDataLayer(BaseDataLayer):
     # Inside -----------------------------------------------------------------------------------
 
     async def _retried(self, operation: Callable[[], Awaitable[Result]]) -> Result:
-        return await retried(
-            operation, seconds=self._timeout, primary=lambda: driver.primary(self._client)
-        )
+        return await self._retries.run(operation)
 
     async def _write(
         self,

@@ -18,7 +18,12 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.driver_info import DriverInfo
 from pymongo.errors import ConfigurationError as DriverConfigurationError
-from pymongo.errors import InvalidURI
+from pymongo.errors import (
+    InvalidURI,
+    NetworkTimeout,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
 from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
@@ -81,13 +86,47 @@ def open_collection(database: Database, name: str) -> Collection:
     )
 
 
+async def find_one(
+    collection: Collection,
+    condition: Mapping[str, Any],
+    projection: Mapping[str, Any] | None = None,
+) -> Document | None:
+    """The document that fits, or None. Not for where the driver's own retries are needed."""
+    if not isinstance(collection, AsyncCollection):
+        found: Document | None = await collection.find_one(dict(condition), projection)
+        return found
+    shown = {} if projection is None else {"projection": projection}
+    cursor = await _cursor_of(
+        collection, "find", {"filter": condition, **shown, "limit": 1, "singleBatch": True}
+    )
+    return next(iter(cursor["firstBatch"]), None)
+
+
 async def aggregate(
     collection: Collection, pipeline: Sequence[Mapping[str, Any]], **options: Any
 ) -> list[Document]:
     """All documents of one aggregation; ``options`` are those of the command."""
+    if isinstance(collection, AsyncCollection):
+        one_batch = {"pipeline": pipeline, "cursor": {"batchSize": _BATCH_SIZE}}
+        read = await _cursor_of(collection, "aggregate", {**one_batch, **options})
+        if not read["id"]:
+            whole: list[Document] = read["firstBatch"]
+            return whole
     cursor = await _settled(collection.aggregate(list(pipeline), **options))
     documents: list[Document] = await cursor.to_list(None)
     return documents
+
+
+async def _cursor_of(collection: Collection, name: str, command: Mapping[str, Any]) -> Document:
+    """The cursor in a command's answer, as it is: the driver's object costs a tenth of a read."""
+    concern = collection.read_concern.document
+    reply: Document = await collection.database.command(
+        {name: collection.name, **command, **({"readConcern": concern} if concern else {})},
+        codec_options=collection.codec_options,
+        read_preference=collection.read_preference,
+    )
+    cursor: Document = reply["cursor"]
+    return cursor
 
 
 async def batches(found: AsyncIterator[Item], size: int) -> AsyncIterator[list[Item]]:
@@ -119,6 +158,26 @@ def timeout(client: Client) -> float | None:
     return client.options.timeout
 
 
+def is_cancellable(client: Client) -> bool:
+    """Whether cancelling the task that waits for an operation ends it: Motor's are in threads."""
+    return isinstance(client, AsyncMongoClient)
+
+
+def no_answer(client: Client, seconds: float) -> PyMongoError:
+    """The error of an operation that got no answer in this time; it says what is known of why."""
+    description = client.topology_description
+    if isinstance(description, TopologyDescription) and not description.has_writable_server():
+        errors = {
+            f"{host}:{port}: {server.error or server.server_type_name}"
+            for (host, port), server in description.server_descriptions().items()
+        }
+        return ServerSelectionTimeoutError(
+            f"No server that takes writes was found within {seconds:g} s: "
+            f"{', '.join(sorted(errors))}"
+        )
+    return NetworkTimeout(f"MongoDB did not answer within {seconds:g} s.")
+
+
 def primary(client: Client) -> str | None:
     """Where the replica set's primary is, as far as the client knows now."""
     description = client.topology_description
@@ -138,6 +197,9 @@ async def close(client: Client) -> None:
 async def _settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
+
+# So many that what ends the first batch of an aggregation is its size, 16 MB.
+_BATCH_SIZE = 1_000_000
 
 _CODEC_OPTIONS: CodecOptions[Document] = CodecOptions(tz_aware=True)
 

@@ -11,7 +11,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from mongo_datalayer.documents import USERS, Document
-from mongo_datalayer.driver import Database, open_collection
+from mongo_datalayer.driver import Database, find_one, open_collection
 from mongo_datalayer.recent import Recent
 
 REMEMBERED = 10_000
@@ -30,7 +30,7 @@ class Users:
 
     async def get(self, identifier: str) -> Document | None:
         """The user with this identifier, or None. One command."""
-        return self._remember(await self._users.find_one({"identifier": identifier}))
+        return self._remember(await find_one(self._users, {"identifier": identifier}))
 
     async def put(
         self, identifier: str, *, display_name: str | None, metadata: Mapping[str, Any]

@@ -18,9 +18,10 @@ DRIVERS = frozenset({"pymongo", "bson", "gridfs", "motor", "mongomock", "mongomo
 LEVELS = (
     {"errors", "values", "recent", "ordering", "search"},
     {"config", "documents", "cursor"},
-    {"codec", "pipelines", "driver", "retries", "server"},
-    {"indexes", "schema", "views"},
-    {"files", "overflow", "roles", "search_index", "users"},
+    {"codec", "pipelines", "driver", "server"},
+    {"indexes", "retries", "schema", "views"},
+    {"files", "part_items", "roles", "search_index", "users"},
+    {"overflow"},
     {"large_values"},
     {"chatkit", "threads"},
     {"orphans"},

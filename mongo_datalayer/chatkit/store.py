@@ -37,7 +37,7 @@ from mongo_datalayer.files.links import FileLinks
 from mongo_datalayer.indexes import IndexReport, apply_indexes
 from mongo_datalayer.ordering import Turns
 from mongo_datalayer.recent import Recent
-from mongo_datalayer.retries import retried
+from mongo_datalayer.retries import Retries
 
 CLOSE_SECONDS = 10.0
 """How long close() waits for writes that are on their way."""
@@ -108,7 +108,8 @@ class MongoChatKitStore(Store[TContext], AttachmentStore[TContext]):
         self._client: driver.Client = (
             driver.connect(uri, timeout_ms=timeout_ms) if uri is not None else client
         )
-        self._timeout = (driver.timeout(self._client) if uri else None) or timeout_ms / 1000
+        seconds = (driver.timeout(self._client) if uri else None) or timeout_ms / 1000
+        self._retries = Retries(self._client, seconds)
         self._database = driver.open_database(self._client, database)
         self._user_id: Callable[[TContext], Any] = owner_of if user_id is None else user_id
         self._threads = ChatKitThreads(self._database)
@@ -448,9 +449,7 @@ class MongoChatKitStore(Store[TContext], AttachmentStore[TContext]):
         await self._retried(lambda: self.attachments.delete(key, object_key(key)))
 
     async def _retried(self, operation: Callable[[], Awaitable[Result]]) -> Result:
-        return await _cancellable(
-            retried(operation, seconds=self._timeout, primary=lambda: driver.primary(self._client))
-        )
+        return await _cancellable(self._retries.run(operation))
 
     async def _write(self, key: Document, operation: Callable[[], Awaitable[Result]]) -> Result:
         """Run ``operation`` at its turn among the writes to a thread."""

@@ -267,13 +267,7 @@ class ChatKitThreads:
     async def _in_parts(
         self, key: Document, item_id: str, listed: Sequence[str]
     ) -> Document | None:
-        if not listed:
-            return None
-        part = await self._stored_parts.find_one(
-            {"thread": key, "items.id": item_id, "_id": {"$in": listed}},
-            {"items": {"$elemMatch": {"id": item_id}}},
-        )
-        return None if part is None else part["items"][0]
+        return await self._overflow.find(key, listed, "items", item_id)
 
     async def _not_deleted_in_parts(
         self, key: Document, item_id: str, head: Mapping[str, Any]
