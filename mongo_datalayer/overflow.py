@@ -23,6 +23,7 @@ from bson.raw_bson import RawBSONDocument
 
 from mongo_datalayer.documents import LONG, Document
 from mongo_datalayer.driver import Collection
+from mongo_datalayer.part_items import PartItems
 from mongo_datalayer.values import size_of
 
 
@@ -83,6 +84,7 @@ class Overflow:
         self._summary = summary
         self._oldest_first = oldest_first
         self.bounds = BOUNDS if bounds is None else bounds
+        self._items = PartItems(parts, lists)
 
     # Guards -----------------------------------------------------------------------------------
 
@@ -94,6 +96,10 @@ class Overflow:
         return {**_same_parts(parts), "bytes": {"$not": {"$gte": self.bounds.head}}}
 
     # Reading ----------------------------------------------------------------------------------
+
+    def may_hold(self, head_id: Any, parts: Sequence[str], item_id: str) -> bool | None:
+        """Whether one of these parts of a head may hold the item; None when that is not known."""
+        return self._items.may_hold(head_id, parts, item_id)
 
     async def whole(self, head: Document, fields: Iterable[str] | None = None) -> Document | None:
         """A head with everything of its parts, without the marks of overflow.
@@ -111,6 +117,8 @@ class Overflow:
         found = {part["_id"]: part async for part in cursor} if cursor is not None else {}
         if len(found) < len(listed):
             return None
+        if listed and fields is None:
+            self._items.learn(head["_id"], listed, found.values())
         whole = {name: value for name, value in head.items() if name not in _MARKS}
         stored = [*(found[part_id] for part_id in listed), head]
         for name in self._lists:
@@ -121,8 +129,11 @@ class Overflow:
     async def find(
         self, head_id: Any, parts: Sequence[str], name: str, item_id: str
     ) -> Document | None:
-        """An item of one of these parts of a head. One command, none without parts."""
-        if not parts:
+        """An item of one of these parts of a head.
+
+        One command; none where it is known that they do not hold it.
+        """
+        if await self._items.look_up(head_id, parts, item_id) is False:
             return None
         # The parts are many, and their ids not needed to see that none of them has the item.
         found = self._parts.find(
@@ -210,6 +221,8 @@ class Overflow:
         )
         if not result.matched_count:
             await self._parts.delete_one({"_id": part_id})
+            return
+        self._items.learn_one(head_id, [*parts, part_id], moved)
 
     async def store(self, whole: Document) -> Document:
         """The head of a whole document, after the parts that it needs were stored."""

@@ -55,12 +55,16 @@ def thread_page_pipeline(
     search: str | None = None,
     feedback: int | None = None,
     overflow: bool = True,
+    join: bool = True,
     among: Mapping[str, Any] | None = None,
 ) -> list[Document]:
     """One user's threads, newest ``time_field`` first, then by id; at most ``limit``, no steps.
 
     What is looked for inside of threads may stand in the overflow of a long one. The long ones are
     few, and looked at apart: so the others cost what they cost without them.
+
+    Without ``join`` each long thread is taken for one that fits. So a page that has none is exact:
+    every long thread as new as its last one, or every one if it is not full, would be on it.
 
     Args:
         user_id: Whose threads.
@@ -70,6 +74,7 @@ def thread_page_pipeline(
         search: Only threads that contain this text.
         feedback: Only threads with this feedback.
         overflow: Whether to look at long threads; not in mongomock, which cannot join.
+        join: Whether to look into their overflow.
         among: A condition on threads that are not long.
     """
     conditions: Document = {"userId": user_id}
@@ -81,6 +86,10 @@ def thread_page_pipeline(
     if not inside or not overflow:
         found = _after(cursor, time_field, _all_of({**conditions, **of_short}, inside))
         return [{"$match": found}, *sort, *first]
+    if not join:
+        # One that becomes long meanwhile is met as it was before, with all it had, or as long.
+        either = {"$or": [dict(LONG), {**_all_of({}, inside), **of_short}]}
+        return [{"$match": _after(cursor, time_field, {**conditions, **either})}, *sort, *first]
     # Each $match right behind its $lookup: fewer threads are looked up, and MongoDB 6.0 ends when
     # it is asked to explain one $match behind both.
     long: list[Document] = [
@@ -157,10 +166,15 @@ def _after(cursor: Cursor | None, time_field: str, conditions: Document) -> Docu
     }
 
 
-def favorites_pipeline(user_id: str, *, overflow: bool = True) -> list[Document]:
+def favorites_pipeline(user_id: str, *, overflow: bool = True, join: bool = True) -> list[Document]:
     """One user's threads that have favourite steps, each with only those.
 
     A long thread comes once for its head and once for each of its parts that has some.
+
+    Args:
+        user_id: Whose threads.
+        overflow: Whether to look at long threads; not in mongomock, which cannot join.
+        join: Whether to look into their overflow; else one of them is told of, without steps.
     """
     favorites: Document = {
         "$filter": {
@@ -176,6 +190,14 @@ def favorites_pipeline(user_id: str, *, overflow: bool = True) -> list[Document]
     ]
     if not overflow:
         return in_heads
+    if not join:
+        # After the heads: a favourite that is not there any more is in a thread that is marked.
+        noticed = [
+            {"$match": {"userId": user_id, **LONG}},
+            {"$limit": 1},
+            {"$project": {"overflow": 1}},
+        ]
+        return [*in_heads, {"$unionWith": {"coll": THREADS, "pipeline": noticed}}]
     in_parts: list[Document] = [
         {"$match": {"userId": user_id, **LONG}},
         {"$project": {"parts": 1, "deletedSteps.id": 1}},
@@ -380,6 +402,16 @@ def steps_delete(thread_id: str, step_ids: list[str], now: datetime) -> Statemen
             "$unset": UNINDEXED,
         },
     )
+
+
+def childless_step_delete(thread_id: str, step_id: str, now: datetime) -> Statement:
+    """Remove one step with its elements and feedback; not where others are below it.
+
+    Guarded: not in a thread that may have overflow, which would have to be looked through.
+    """
+    statement = steps_delete(thread_id, [step_id], now)
+    alone = {"steps.parentId": {"$ne": step_id}, "overflow": {"$exists": False}}
+    return Statement({**statement.filter, **alone}, statement.update)
 
 
 def steps_delete_in_parts(thread_id: str, step_ids: list[str]) -> Statement:

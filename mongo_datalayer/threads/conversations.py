@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from mongo_datalayer import codec, pipelines
 from mongo_datalayer.cursor import Cursor
 from mongo_datalayer.documents import Document
-from mongo_datalayer.driver import Database, aggregate
+from mongo_datalayer.driver import Database, aggregate, find_one
 from mongo_datalayer.overflow import Bounds
 from mongo_datalayer.search_index import Candidates, SearchWords
 from mongo_datalayer.threads.archive import Archive
@@ -93,7 +93,7 @@ class Threads:
 
     async def author(self, thread_id: str) -> str | None:
         """The identifier of the thread's owner, if there is one. One command."""
-        stored = await self._threads.find_one({"_id": thread_id}, {"userIdentifier": 1})
+        stored = await find_one(self._threads, {"_id": thread_id}, {"userIdentifier": 1})
         return None if stored is None else stored.get("userIdentifier")
 
     async def page(
@@ -108,8 +108,8 @@ class Threads:
     ) -> list[Document]:
         """A page of a user's threads without their steps.
 
-        One aggregation; a search that is helped by the search index has three commands, or a few
-        more.
+        One aggregation; with a filter one more the first time that a long thread of the user is
+        met. A search that is helped by the search index has three commands, or a few more.
         """
         pipeline = partial(
             pipelines.thread_page_pipeline,
@@ -126,8 +126,10 @@ class Threads:
         found = None
         if known is not None:
             found = await self._search(pipeline, known, cursor, limit, time_field)
+        if found is None and (search or feedback is not None):
+            found = await self._heads.lists.read(user_id, pipeline)
         if found is None:
-            found = await aggregate(self._threads, pipeline(overflow=self._heads.joins))
+            found = await aggregate(self._threads, pipeline())
         # A thread that becomes long just now may be found among the short and the long ones.
         threads = list({thread["_id"]: thread for thread in found}.values())
         await self._values.put_back(maps([each for each in threads if "overflow" in each]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mongo_datalayer import pipelines
 from mongo_datalayer.documents import Document
+from mongo_datalayer.driver import find_one
 from mongo_datalayer.threads.heads import ATTEMPTS, NO_OWNER, Heads, contended, now
 
 
@@ -61,8 +62,8 @@ class Elements:
     async def get(self, thread_id: str, element_id: str) -> Document | None:
         """One stored element. One command, two where the head does not hold it."""
         element = {"elements": {"$elemMatch": {"id": element_id}}}
-        head = await self._threads.find_one(
-            {"_id": thread_id}, {**element, "parts": 1, "deletedSteps.id": 1}
+        head = await find_one(
+            self._threads, {"_id": thread_id}, {**element, "parts": 1, "deletedSteps.id": 1}
         )
         if head is None:
             return None

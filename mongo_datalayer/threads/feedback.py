@@ -46,11 +46,14 @@ class StepFeedback:
         )
         for _ in range(ATTEMPTS):
             parts = self._heads.parts(thread_id)
+            is_old = self._heads.is_old(thread_id, step_id)
+            if is_old and await self._put_on_step_of_part(thread_id, feedback, parts):
+                return
             if await self._put_on_step(thread_id, feedback):
                 return
             if parts is None:  # never seen: ask, rather than let it wait in vain
                 parts = (await self._heads.state(thread_id, step_id)).parts
-            if parts and await self._put_on_step_of_part(thread_id, feedback, parts):
+            if is_old is None and await self._put_on_step_of_part(thread_id, feedback, parts):
                 return
             waiting = pipelines.feedback_wait(
                 thread_id, feedback, now(), owner=owner, room=self._overflow.room(parts)
@@ -100,8 +103,10 @@ class StepFeedback:
         return True
 
     async def _put_on_step_of_part(
-        self, thread_id: str, feedback: Document, parts: Sequence[str]
+        self, thread_id: str, feedback: Document, parts: Sequence[str] | None
     ) -> bool:
+        if not parts:
+            return False
         statement = pipelines.in_part(pipelines.feedback_put(thread_id, feedback), parts)
         before = await self._overflow.find_and_update(*statement, "steps", feedback["forId"])
         if before is None:

@@ -12,12 +12,13 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from mongo_datalayer import pipelines
 from mongo_datalayer.documents import OVERFLOW, THREADS, Document, is_reference
-from mongo_datalayer.driver import Database, is_mongomock, open_collection
+from mongo_datalayer.driver import Database, find_one, is_mongomock, open_collection
 from mongo_datalayer.errors import MongoDataLayerError, StorageError
 from mongo_datalayer.large_values import LargeValues
 from mongo_datalayer.overflow import UNBOUNDED, Bounds, Overflow
 from mongo_datalayer.pipelines import Statement
 from mongo_datalayer.recent import Recent
+from mongo_datalayer.threads.lists import Lists
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Heads:
         self.collection = open_collection(database, THREADS)
         parts = open_collection(database, OVERFLOW)
         self.joins = not is_mongomock(database)
+        self.lists = Lists(self.collection, joins=self.joins)
         # Else the server weighs the other indexes that the guards could use, for each new shape.
         self.by_id: dict[str, Any] = {"hint": "_id_"} if self.joins else {}
         if not self.joins:
@@ -70,7 +72,7 @@ class Heads:
         One command; for a long thread one more, and those for its large values.
         """
         for attempt in range(ATTEMPTS):
-            stored: Document | None = await self.collection.find_one({"_id": thread_id})
+            stored: Document | None = await find_one(self.collection, {"_id": thread_id})
             if stored is None or "deletedAt" in stored:
                 return None
             self.learn(thread_id, stored)
@@ -118,6 +120,16 @@ class Heads:
         """The parts that the thread had when it was seen last; None when it never was."""
         known = self._known.get(thread_id)
         return None if known is None else known.parts
+
+    def is_long(self, thread_id: str) -> bool:
+        """Whether the thread had overflow when it was seen last."""
+        known = self._known.get(thread_id)
+        return known is not None and (known.long or bool(known.parts))
+
+    def is_old(self, thread_id: str, item_id: str) -> bool | None:
+        """Whether a part may hold the item, not the head; None when that is not known."""
+        parts = self.parts(thread_id)
+        return None if parts is None else self.overflow.may_hold(thread_id, parts, item_id)
 
     async def changed(
         self,
@@ -168,14 +180,14 @@ class Heads:
 
     async def listed(self, thread_id: str) -> Sequence[str]:
         """The parts that a thread has now."""
-        stored = await self.collection.find_one({"_id": thread_id}, {"parts": 1, "overflow": 1})
+        stored = await find_one(self.collection, {"_id": thread_id}, {"parts": 1, "overflow": 1})
         self.learn(thread_id, stored or {})
         return self.parts(thread_id) or ()
 
     async def state(self, thread_id: str, step_id: str) -> State:
         """Why something for this step could not be inserted."""
-        stored = await self.collection.find_one(
-            {"_id": thread_id}, pipelines.step_state_projection(step_id)
+        stored = await find_one(
+            self.collection, {"_id": thread_id}, pipelines.step_state_projection(step_id)
         )
         if stored is None:
             return State()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from pymongo import ReturnDocument
 
 from mongo_datalayer import codec, pipelines
 from mongo_datalayer.documents import Document
-from mongo_datalayer.driver import aggregate
+from mongo_datalayer.driver import find_one
 from mongo_datalayer.indexes import TOMBSTONE_SECONDS
 from mongo_datalayer.threads.heads import (
     ATTEMPTS,
@@ -86,12 +87,14 @@ class Steps:
         write = _StepWrite(thread_id, step, taken, _activity(step), owner)
         for _ in range(ATTEMPTS):
             parts = self._heads.parts(thread_id)
+            is_old = self._heads.is_old(thread_id, step["id"])
+            if is_old and await self._overwrite_in_part(write, parts or ()):
+                return True
             if await self._overwrite(write):
                 return True
             if parts is None:  # never seen: ask, rather than fail to append
                 parts = (await self._heads.state(thread_id, step["id"])).parts
-            if await self._overwrite_in_part(write, parts):
-                await self._values.discard(taken)
+            if is_old is None and await self._overwrite_in_part(write, parts):
                 return True
             if await self._append(write, parts):
                 return True
@@ -108,15 +111,21 @@ class Steps:
         """Mark a step, or take the mark away; False when the step is not there."""
         step = {"id": step_id, "metadata.favorite": favorite}
         statement = pipelines.step_overwrite(thread_id, step)
+        is_old = self._heads.is_old(thread_id, step_id)
+        if is_old and await self._matched_in_part(statement, self._heads.parts(thread_id)):
+            return True
         if await self._heads.matched(statement):
             return True
         parts = (await self._heads.state(thread_id, step_id)).parts
-        return bool(parts) and await self._overflow.update(*pipelines.in_part(statement, parts))
+        return await self._matched_in_part(statement, parts)
 
     async def favorites(self, user_id: str) -> list[tuple[str, Document]]:
-        """Thread id and stored step of each favourite step of a user. One aggregation."""
-        pipeline = pipelines.favorites_pipeline(user_id, overflow=self._heads.joins)
-        threads = await aggregate(self._threads, pipeline)
+        """Thread id and stored step of each favourite step of a user.
+
+        One aggregation; one more the first time that the user has a long thread.
+        """
+        pipeline = partial(pipelines.favorites_pipeline, user_id)
+        threads = await self._heads.lists.read(user_id, pipeline)
         await self._values.put_back(maps(threads))
         deleted = {
             (thread["_id"], step["id"])
@@ -133,47 +142,34 @@ class Steps:
 
     async def find(self, step_id: str) -> str | None:
         """The id of the thread that holds the step. One command, two for an old step."""
-        stored = await self._threads.find_one({"steps.id": step_id}, {"_id": 1})
+        stored = await find_one(self._threads, {"steps.id": step_id}, {"_id": 1})
         if stored is not None:
             return str(stored["_id"])
         holder: str | None = await self._overflow.holder({"steps.id": step_id})
         return holder
 
     async def delete(self, thread_id: str, step_id: str) -> tuple[bool, list[str]]:
-        """Remove a step, all steps below it, their elements and feedback. Two commands.
+        """Remove a step, all steps below it, their elements and feedback.
 
-        A step that is not there yet is remembered as deleted too.
+        One command for a step without others below it; three where there are some. A step that is
+        not there yet is remembered as deleted too.
 
         Returns:
             Whether the step was there, and the object keys of the removed elements' files.
         """
-        projection = dict.fromkeys((*_TREE, "deletedSteps", "parts"), 1)
-        head = await self._threads.find_one({"_id": thread_id}, projection) or {}
-        stored = [head]
-        if head.get("parts"):
-            stored += [part async for part in self._overflow.scan([thread_id], _TREE)]
-        steps = [step for document in stored for step in document.get("steps") or ()]
-        gone = sorted(codec.descendants(steps, step_id))
-        moment = now()
-        after = await self._threads.find_one_and_update(
-            *pipelines.steps_delete(thread_id, gone, moment),
-            projection={"overflow": 1},
-            return_document=ReturnDocument.AFTER,
-        )
-        await self._expire_deleted_steps(thread_id, head.get("deletedSteps") or (), moment)
-        elements = [
-            element
-            for document in stored
-            for element in document.get("elements") or ()
-            if element.get("forId") in gone
-        ]
-        if after is not None and after.get("overflow"):
-            # In every copy: nothing of a deleted step stays.
-            await self._overflow.update(*pipelines.steps_delete_in_parts(thread_id, gone))
-            places = [f"{kind}/{gone_id}" for kind in ("steps", "feedback") for gone_id in gone]
-            places += [f"elements/{element['id']}" for element in elements]
-            await self._values.delete(thread_id, places)
-        return any(step["id"] == step_id for step in steps), object_keys(elements)
+        if not self._heads.is_long(thread_id):
+            moment = now()
+            shown = ("steps.id", "elements.forId", "elements.objectKey", "deletedSteps.at")
+            before = await self._threads.find_one_and_update(
+                *pipelines.childless_step_delete(thread_id, step_id, moment),
+                projection=dict.fromkeys(shown, 1),
+                **self._heads.by_id,
+            )
+            if before is not None:
+                deleted = before.get("deletedSteps") or ()
+                await self._expire_deleted_steps(thread_id, deleted, moment)
+                return _held(before, step_id)
+        return await self._delete_tree(thread_id, step_id)
 
     async def _append(
         self, write: _StepWrite, parts: Sequence[str], feedback: Document | None = None
@@ -249,6 +245,8 @@ class Steps:
     async def _overwrite_in_part(self, write: _StepWrite, parts: Sequence[str]) -> bool:
         """Set fields of a step that a part holds; False when none does.
 
+        The values of ``write.taken`` are deleted then: a part has its own.
+
         Ordinarily one command, as an update says again when its step was made. Where that is new,
         the thread learns it first.
         """
@@ -272,8 +270,15 @@ class Steps:
         if before is None:
             await self._values.discard(taken)
             return False
-        await self._values.discard(_replaced(before, taken))
+        await self._values.discard(_replaced(before, taken), write.taken)
         return True
+
+    async def _matched_in_part(
+        self, statement: pipelines.Statement, parts: Sequence[str] | None
+    ) -> bool:
+        if not parts:
+            return False
+        return await self._overflow.update(*pipelines.in_part(statement, parts))
 
     async def _be_active(self, write: _StepWrite) -> None:
         if write.known is not None:
@@ -292,6 +297,36 @@ class Steps:
             at_least=self._heads.part_value_bytes,
             searched=SEARCHED,
         )
+
+    async def _delete_tree(self, thread_id: str, step_id: str) -> tuple[bool, list[str]]:
+        """Remove a step that others are below, or of a long thread. Two commands and more."""
+        projection = dict.fromkeys((*_TREE, "deletedSteps", "parts"), 1)
+        head = await find_one(self._threads, {"_id": thread_id}, projection) or {}
+        stored = [head]
+        if head.get("parts"):
+            stored += [part async for part in self._overflow.scan([thread_id], _TREE)]
+        steps = [step for document in stored for step in document.get("steps") or ()]
+        gone = sorted(codec.descendants(steps, step_id))
+        moment = now()
+        after = await self._threads.find_one_and_update(
+            *pipelines.steps_delete(thread_id, gone, moment),
+            projection={"overflow": 1},
+            return_document=ReturnDocument.AFTER,
+        )
+        await self._expire_deleted_steps(thread_id, head.get("deletedSteps") or (), moment)
+        elements = [
+            element
+            for document in stored
+            for element in document.get("elements") or ()
+            if element.get("forId") in gone
+        ]
+        if after is not None and after.get("overflow"):
+            # In every copy: nothing of a deleted step stays.
+            await self._overflow.update(*pipelines.steps_delete_in_parts(thread_id, gone))
+            places = [f"{kind}/{gone_id}" for kind in ("steps", "feedback") for gone_id in gone]
+            places += [f"elements/{element['id']}" for element in elements]
+            await self._values.delete(thread_id, places)
+        return any(step["id"] == step_id for step in steps), object_keys(elements)
 
     async def _expire_deleted_steps(
         self, thread_id: str, deleted: Iterable[Document], moment: datetime
@@ -322,6 +357,12 @@ def _replaced(before: Document, fields: Iterable[str]) -> Document:
 
 def _steps(head: Mapping[str, Any]) -> Iterable[Document]:
     return head.get("steps") or ()
+
+
+def _held(head: Mapping[str, Any], step_id: str) -> tuple[bool, list[str]]:
+    """Whether a head held a step, and the object keys of its elements' files."""
+    elements = [each for each in head.get("elements") or () if each.get("forId") == step_id]
+    return any(step["id"] == step_id for step in _steps(head)), object_keys(elements)
 
 
 def _activity(step: Document) -> datetime | None:

@@ -32,6 +32,7 @@ from tests.costs.operations import (
     IN_A_NEW_THREAD,
     LIKED,
     OF_FEEDBACK,
+    OF_LISTS,
     OF_NEW_STEPS,
     OF_STEPS,
     OF_THREADS,
@@ -48,7 +49,7 @@ APP_NAME = "counted"
 SHORT, LONG, FULL = "short", "long", "full"
 SHORT_STEPS, LONG_STEPS = 10, 400
 OTHERS = 30
-"""Further threads of the user, each of one step."""
+"""Further threads of each user, each of one step."""
 
 
 # What the driver adds to commands, and a replica set to answers.
@@ -70,17 +71,25 @@ class Section(NamedTuple):
         thread: The thread.
         number: Of the step that is worked on.
         operations: What is counted.
-        new_layer: Whether the layer has not seen the thread before.
+        new_layer: Whether the layer has not seen the thread, or its user, before.
+        user: Whose lists.
     """
 
     thread: str
     number: int
     operations: Mapping[str, Operation]
     new_layer: bool = False
+    user: str = "ada"
 
 
 SECTIONS: Mapping[str, Section] = {
     f"Users and lists, {OTHERS + 3} threads": Section(SHORT, 5, OF_USERS),
+    f"Lists of {OTHERS + 3} threads, and a layer that has just started": Section(
+        SHORT, 5, OF_LISTS, new_layer=True
+    ),
+    f"Lists of {OTHERS + 1} threads, none of them long": Section(
+        SHORT, 5, OF_LISTS, new_layer=True, user="cyd"
+    ),
     "A thread that is not there yet": Section("new", 0, IN_A_NEW_THREAD),
     f"A thread of {SHORT_STEPS} steps": Section(
         SHORT, 5, {**OF_THREADS, **OF_STEPS, **OF_FEEDBACK}
@@ -152,12 +161,14 @@ async def measure(uri: str) -> dict[str, dict[str, Figures]]:
         async with AsyncMongoClient[dict[str, Any]](
             uri, event_listeners=[traffic], appname=APP_NAME
         ) as client:
-            user_id = await store(layer_of(client), database)
+            users = await store(layer_of(client), database)
             stored = snapshot(database)
             table: dict[str, dict[str, Figures]] = {title: {} for title in SECTIONS}
             for title, section in SECTIONS.items():
                 for name, operation in section.operations.items():
-                    target = Target(layer_of(client), user_id, section.thread, section.number)
+                    target = Target(
+                        layer_of(client), users[section.user], section.thread, section.number
+                    )
                     if not section.new_layer:
                         await meet(target)
                     put_back(database, stored)
@@ -196,13 +207,11 @@ def figures(traffic: Traffic, profile: Sequence[Mapping[str, Any]]) -> Figures:
     )
 
 
-async def store(layer: MongoDataLayer, database: Database[dict[str, Any]]) -> str:
-    """Store the threads; returns the id of their user."""
+async def store(layer: MongoDataLayer, database: Database[dict[str, Any]]) -> Mapping[str, str]:
+    """Store the threads; returns the ids of the users, by name."""
     await layer.create_indexes()
     user = await layer.create_user(User(identifier="ada"))
-    for number in range(OTHERS):
-        await layer.update_thread(f"other {number:02}", name="Chat", user_id=user.id)
-        await layer.create_step(step(f"other {number:02}", number))
+    await store_others(layer, "other", user.id)
     await store_thread(layer, SHORT, user.id, SHORT_STEPS)
     await store_thread(layer, LONG, user.id, LONG_STEPS)
     await layer.update_thread(FULL, name="Chat", user_id=user.id)
@@ -210,7 +219,17 @@ async def store(layer: MongoDataLayer, database: Database[dict[str, Any]]) -> st
     while head.get("bytes", 0) < overflow.BOUNDS.head:
         await layer.create_step(step(FULL, len(head.get("steps", ()))))
         head = database["threads"].find_one({"_id": FULL}) or {}
-    return user.id
+    without_long = await layer.create_user(User(identifier="cyd"))
+    await store_others(layer, "cyd", without_long.id)
+    await store_thread(layer, "cyd's", without_long.id, SHORT_STEPS)
+    return {"ada": user.id, "cyd": without_long.id}
+
+
+async def store_others(layer: MongoDataLayer, prefix: str, user_id: str) -> None:
+    """Threads of one step each."""
+    for number in range(OTHERS):
+        await layer.update_thread(f"{prefix} {number:02}", name="Chat", user_id=user_id)
+        await layer.create_step(step(f"{prefix} {number:02}", number))
 
 
 async def store_thread(layer: MongoDataLayer, thread: str, user_id: str, steps: int) -> None:
@@ -256,6 +275,7 @@ def hashes(database: Database[dict[str, Any]]) -> Mapping[str, str]:
 
 
 async def meet(target: Target) -> None:
-    """Let a layer see the thread and the step, as one that served the chat has."""
+    """Let a layer see the thread, the step and the user, as one that served the chat has."""
     if await target.layer.get_thread(target.thread) is not None:
         await target.layer.update_step(target.step())
+    await OF_LISTS["list_threads feedback"](target)

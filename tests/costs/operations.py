@@ -98,6 +98,15 @@ OF_USERS: Mapping[str, Operation] = {
     ),
 }
 
+OF_LISTS: Mapping[str, Operation] = {
+    name: OF_USERS[name]
+    for name in (
+        *("get_favorite_steps", "list_threads feedback", "list_threads search"),
+        *("list_threads search in vain", "list_threads feedback and search from a cursor"),
+    )
+}
+"""What is looked for inside of threads, and so in the overflow of long ones."""
+
 OF_THREADS: Mapping[str, Operation] = {
     "get_thread": lambda t: t.layer.get_thread(t.thread),
     "get_thread_author": lambda t: t.layer.get_thread_author(t.thread),

@@ -50,9 +50,9 @@ async def chat(mongo_uri: str, database_name: str) -> AsyncIterator[Chat]:
 Operation = Callable[[Chat], Awaitable[Any]]
 
 
-def page(**filters: Any) -> Operation:
+def page(cursor: str | None = None, **filters: Any) -> Operation:
     return lambda c: c.layer.list_threads(
-        Pagination(first=20, cursor=filters.pop("cursor", None)),
+        Pagination(first=20, cursor=cursor),
         ThreadFilter(userId=c.user.id, **filters),
     )
 
@@ -73,6 +73,7 @@ ONE_COMMAND: dict[str, Operation] = {
     "create_step": lambda c: c.layer.create_step(step_dict=step("t")),
     "create_step in a new thread": lambda c: c.layer.create_step(step_dict=step("new")),
     "update_step": lambda c: c.layer.update_step(step_dict=step("t", id="s4", output="more")),
+    "delete_step": lambda c: c.layer.delete_step("s6"),
     "set_step_favorite": lambda c: c.layer.set_step_favorite(step("t", id="s4"), True),
     "get_favorite_steps": lambda c: c.layer.get_favorite_steps(c.user.id),
     "upsert_feedback": lambda c: c.layer.upsert_feedback(
@@ -95,12 +96,40 @@ ONE_COMMAND: dict[str, Operation] = {
 }
 
 TWO_COMMANDS: dict[str, Operation] = {
-    "delete_step": lambda c: c.layer.delete_step("s6"),
     "delete_user_session": lambda c: c.layer.delete_user_session("session"),
     "update_thread of an unknown user": lambda c: MongoDataLayer(
         client=c.client, database=c.database
     ).update_thread("t", user_id=c.user.id),
 }
+
+
+LOOKS_INSIDE = (
+    *("get_favorite_steps", "list_threads search", "list_threads feedback"),
+    "list_threads everything",
+)
+"""What has to look into the overflow of long threads."""
+
+
+async def add_long_thread(chat: Chat, thread_id: str = "long", minutes: int = 0) -> None:
+    """A thread of the user's with a part, and what is looked for in that."""
+    marked = {"id": f"{thread_id} old", "output": "words", "metadata": {"favorite": True}}
+    found = {
+        **marked,
+        "feedback": {"id": f"{thread_id} f", "forId": f"{thread_id} old", "value": 1},
+    }
+    part = {"_id": f"{thread_id} part", "thread": thread_id, "steps": [found], "elements": []}
+    time = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=minutes)
+    head = {
+        "_id": thread_id,
+        "userId": chat.user.id,
+        "createdAt": time,
+        "updatedAt": time,
+        "steps": [{"id": f"{thread_id} new", "output": "nothing"}],
+        "overflow": True,
+        "parts": [part["_id"]],
+    }
+    await chat.client[chat.database]["thread_overflow"].insert_one(part)
+    await chat.client[chat.database]["threads"].insert_one(head)
 
 
 @pytest.mark.parametrize("operation", ONE_COMMAND)
@@ -119,6 +148,51 @@ async def test_two_commands(chat: Chat, operation: str) -> None:
     assert len(sent) == 2, [name(command) for command in sent]
 
 
+async def test_a_step_with_others_below_it_is_deleted_by_three_commands(chat: Chat) -> None:
+    await chat.layer.create_step(step_dict=step("t", id="below", parentId="s6"))
+    with chat.commands.counted() as sent:
+        await chat.layer.delete_step("s6")
+    assert [name(command) for command in sent] == ["findAndModify", "find", "findAndModify"]
+    thread: Any = await chat.layer.get_thread("t")
+    ids = [each["id"] for each in thread["steps"]]
+    assert not {"s6", "below"} & set(ids)
+
+
+@pytest.mark.parametrize("operation", LOOKS_INSIDE)
+async def test_one_command_more_at_the_first_long_thread_of_a_user(
+    chat: Chat, operation: str
+) -> None:
+    await add_long_thread(chat)
+    other = await chat.layer.create_user(User(identifier="other"))
+    for commands in (2, 1, 1):
+        with chat.commands.counted() as sent:
+            await ONE_COMMAND[operation](chat)
+        assert [name(command) for command in sent] == ["aggregate"] * commands
+    with chat.commands.counted() as sent:
+        await ONE_COMMAND[operation](chat._replace(user=other))
+    assert len(sent) == 1
+    assert "$lookup" not in str(sent)
+
+
+@pytest.mark.parametrize("first", LOOKS_INSIDE)
+async def test_what_one_list_learned_of_a_user_all_know(chat: Chat, first: str) -> None:
+    await add_long_thread(chat)
+    await ONE_COMMAND[first](chat)
+    for operation in LOOKS_INSIDE:
+        with chat.commands.counted() as sent:
+            await ONE_COMMAND[operation](chat)
+        assert len(sent) == 1
+
+
+async def test_a_list_without_filters_is_one_command_for_all_users(chat: Chat) -> None:
+    await add_long_thread(chat)
+    for operation in ("list_threads", "list_threads cursor"):
+        with chat.commands.counted() as sent:
+            await ONE_COMMAND[operation](chat)
+        assert len(sent) == 1
+        assert "$unionWith" not in str(sent)
+
+
 async def test_every_query_uses_an_index(chat: Chat) -> None:
     """All commands of all operations, the rare paths included, are explained by the server."""
     before = len(chat.commands.sent)
@@ -132,6 +206,10 @@ async def test_every_query_uses_an_index(chat: Chat) -> None:
     await layer.delete_feedback("none")
     for operation in (*ONE_COMMAND.values(), *TWO_COMMANDS.values()):
         await operation(chat)
+    await add_long_thread(chat)
+    for name_of in LOOKS_INSIDE:
+        await ONE_COMMAND[name_of](chat)
+    assert any("$lookup" in str(each) for each in chat.commands.sent[before:])
     await MongoDataLayer(client=chat.client, database=chat.database).delete_step("s1")
     await layer.create_step(step_dict=step("t", id="s1"))
 
@@ -178,6 +256,59 @@ async def test_a_page_examines_only_its_own_documents(chat: Chat, ties: bool) ->
             assert examined(explained) <= PAGE_SIZE + 1
             assert not stages(explained) & {"COLLSCAN", "SORT", "$sort"}
     assert len(seen) == 400 * PAGE_SIZE
+
+
+@pytest.mark.parametrize("order_by", ["activity", "creation"])
+@pytest.mark.parametrize("filters", [{"search": "HELLO"}, {"feedback": 1}], ids=str)
+async def test_a_filtered_page_ends_as_soon_as_it_is_full(
+    chat: Chat, order_by: Any, filters: dict[str, Any]
+) -> None:
+    """For a user without long threads, and for one whose long threads are older than the page."""
+    layer = MongoDataLayer(client=chat.client, database=chat.database, order_by=order_by)
+    start = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    rated = {"output": "hello", "feedback": {"value": 1}}
+    await chat.client[chat.database]["threads"].insert_many(
+        {
+            "_id": f"{number:03d}",
+            "userId": "ada",
+            "createdAt": start + timedelta(minutes=number),
+            "updatedAt": start + timedelta(minutes=number),
+            "steps": [{"id": str(number), **rated}],
+        }
+        for number in range(500)
+    )
+    user = PersistedUser(id="ada", identifier="ada", createdAt="")
+    ada = chat._replace(layer=layer, user=user)
+    for long in (False, True):
+        if long:
+            await add_long_thread(ada)
+        cursor = None
+        for number in range(1, 11):
+            with chat.commands.counted() as sent:
+                found = await layer.list_threads(
+                    Pagination(first=PAGE_SIZE, cursor=cursor),
+                    ThreadFilter(userId="ada", **filters),
+                )
+            assert len(found.data) == PAGE_SIZE
+            cursor = found.pageInfo.endCursor
+            if number in (1, 2, 10):
+                (command,) = sent
+                explained = await explain(chat.client[chat.database], command)
+                assert examined(explained) == PAGE_SIZE + 1
+                assert not stages(explained) & {"COLLSCAN", "SORT", "$sort", "$lookup"}
+
+
+async def test_favourites_examine_only_the_threads_that_have_some(chat: Chat) -> None:
+    await chat.client[chat.database]["threads"].insert_many(
+        {"_id": f"other {number}", "userId": chat.user.id, "steps": [{"id": f"other {number}"}]}
+        for number in range(100)
+    )
+    with chat.commands.counted() as sent:
+        found = await chat.layer.get_favorite_steps(chat.user.id)
+    assert len(found) == 1
+    explained = await explain(chat.client[chat.database], sent[0])
+    assert examined(explained) == 1
+    assert not stages(explained) & {"COLLSCAN", "SORT", "$sort", "$lookup"}
 
 
 async def test_the_other_order_uses_its_own_index(chat: Chat) -> None:

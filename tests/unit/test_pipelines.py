@@ -109,13 +109,16 @@ def test_no_user_value_stands_in_an_expression(user: str, search: str, thread_id
     same = pipelines.thread_page_pipeline(
         "u", limit=5, time_field="updatedAt", cursor=Cursor(NOW, "t"), search="s" * 9, feedback=0
     )
+    noticing = pipelines.thread_page_pipeline(
+        user, limit=5, time_field="updatedAt", search=search, feedback=0, join=False
+    )
     favorites = pipelines.favorites_pipeline(user)
 
     # A filter takes values as they are; what is not one is the same for all.
     if search:
         assert outside_of_filters(page) == outside_of_filters(same)
     assert outside_of_filters(favorites) == outside_of_filters(pipelines.favorites_pipeline("u"))
-    for pipeline in (page, favorites):
+    for pipeline in (page, noticing, favorites, pipelines.favorites_pipeline(user, join=False)):
         for condition in filters(pipeline):
             assert set(parts_of_keys(condition, ())) <= OURS | OPERATORS
         bson.encode({"p": pipeline})
@@ -156,6 +159,25 @@ def test_a_page_is_sorted_to_the_last_and_has_no_steps() -> None:
     assert list(sort["$sort"].items()) == [("updatedAt", -1), ("_id", -1)]
     assert limit == {"$limit": 3}
     assert not project["$project"].keys() & {"steps", "elements"}
+
+
+@pytest.mark.parametrize("cursor", [None, Cursor(NOW, "t")])
+def test_long_threads_fit_where_they_are_only_noticed(cursor: Cursor | None) -> None:
+    looked_for = {"search": "x", "feedback": 0}
+    (alone,) = filters(page(**looked_for, cursor=cursor, overflow=False))
+    (noticing,) = filters(page(**looked_for, cursor=cursor, join=False))
+    pairs = [(alone, noticing)]
+    if cursor is not None:
+        pairs = list(zip(alone["$or"], noticing["$or"], strict=True))
+    for fits, either in pairs:
+        inside = {name: fits[name] for name in ("$or", "steps.feedback.value")}
+        outside = {name: of for name, of in fits.items() if name not in inside}
+        assert either.pop("$or") == [{"overflow": True}, inside]
+        assert either == outside
+
+
+def test_without_filters_there_is_nothing_to_look_for_in_long_threads() -> None:
+    assert page(join=False) == page(overflow=False) == page()
 
 
 @pytest.mark.parametrize("value", [0, 1])

@@ -47,3 +47,22 @@ def test_it_never_holds_more_than_its_size() -> None:
     assert [number for number in range(1000) if recent.get(number) is not None] == list(
         range(990, 1000)
     )
+
+
+def test_heavy_values_leave_room_for_fewer() -> None:
+    recent: Recent[str, str] = Recent(10, weight=len)
+    recent.put("a", "12345")
+    recent.put("b", "1234")
+    recent.put("a", "123456")
+    assert (recent.get("a"), recent.get("b")) == ("123456", "1234")
+
+    recent.put("c", "1")
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (None, "1234", "1")
+
+
+def test_a_value_too_heavy_is_not_remembered() -> None:
+    recent: Recent[str, str] = Recent(3, weight=len)
+    recent.put("a", "1234")
+    recent.put("b", "123")
+
+    assert (recent.get("a"), recent.get("b")) == (None, "123")
