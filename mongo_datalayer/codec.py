@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
@@ -31,6 +32,7 @@ _CHAINLIT_TIME = re.compile(
 _FRACTION = re.compile(r"[.,](\d+)")
 _HIDDEN = ("", "false", "False")
 _SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
+_NO_FIELDS: Mapping[str, Any] = {}
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 # Fields that the thread or another method owns; never written from a caller's dict.
@@ -79,22 +81,44 @@ def identifier(value: Any) -> str:
 def stored_fields(values: Mapping[str, Any], without: Iterable[str] = ()) -> Document:
     """A caller's map as stored fields: None left out, values plain, names safe."""
     left_out = frozenset(without)
+    # A copy: converting a value may run code that changes the map.
     return {
-        field_name(plain_text(key)): plain(value)
+        _stored_name(key): value if type(value) is str and value.isascii() else plain(value)
         for key, value in tuple(values.items())
         if value is not None and key not in left_out
     }
 
 
-def read_fields(stored: Mapping[str, Any]) -> Document:
-    """Stored fields as a caller's map: original keys, values that JSON carries."""
-    fields = dict(stored)
+def _stored_name(key: Any) -> str:
+    return _name_of(key) if type(key) is str else field_name(plain_text(key))
+
+
+@lru_cache(1024)  # the fields of steps, elements and metadata, again and again
+def _name_of(key: str) -> str:
+    return field_name(plain_text(key))
+
+
+def read_fields(stored: Mapping[str, Any], defaults: Mapping[str, Any] = _NO_FIELDS) -> Document:
+    """Stored fields as a caller's map: original keys, values that JSON carries.
+
+    Args:
+        stored: The fields, as the driver read them.
+        defaults: What the map has besides.
+    """
+    fields = {**defaults, **stored}
     for name, value in stored.items():
-        if type(value) not in _SCALARS and value != {}:
+        if type(value) not in _SCALARS and not _is_flat(value):
             fields[name] = plain(value)
-    if "%" in "".join(fields):
+    if "%" in "".join(stored):
         return {field_key(name): value for name, value in fields.items()}
     return fields
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it is a map or list of what JSON carries, as most are that people make."""
+    if type(value) is dict:
+        return _SCALARS.issuperset(map(type, value.values()))
+    return type(value) is list and _SCALARS.issuperset(map(type, value))
 
 
 # Times ----------------------------------------------------------------------------------------
@@ -148,7 +172,7 @@ def stored_step(step: Mapping[str, Any]) -> Document:
 
 def read_step(stored: Document, thread_id: str) -> Document:
     """A stored step as Chainlit's ``StepDict``; ``createdAt`` is always there."""
-    step = _STEP_DEFAULTS | read_fields(stored)
+    step = read_fields(stored, _STEP_DEFAULTS)
     step["threadId"] = thread_id
     received = step.pop("receivedAt", None)
     if step["createdAt"] is None:
@@ -272,7 +296,7 @@ def stored_element(element: Mapping[str, Any]) -> Document:
 
 def read_element(stored: Mapping[str, Any], thread_id: str) -> Document:
     """A stored element as Chainlit's ``ElementDict``; custom elements always have ``props``."""
-    element = {**_ELEMENT_DEFAULTS, **read_fields(stored), "threadId": thread_id}
+    element = {**read_fields(stored, _ELEMENT_DEFAULTS), "threadId": thread_id}
     if element["type"] == "custom" and not isinstance(element["props"], dict):
         element["props"] = {}
     return element
@@ -299,14 +323,12 @@ def read_name(stored: Mapping[str, Any]) -> str | None:
 
 def read_thread(stored: Mapping[str, Any]) -> Document:
     """A stored thread as Chainlit's ``ThreadDict``, fresh and whole."""
-    return {
-        **_read_header(stored),
-        "createdAt": read_time(stored.get("createdAt")),
-        "steps": read_steps(stored.get("steps") or (), stored["_id"]),
-        "elements": [
-            read_element(element, stored["_id"]) for element in stored.get("elements") or ()
-        ],
-    }
+    thread_id = stored["_id"]
+    thread = _read_header(stored, "createdAt")
+    thread["steps"] = read_steps(stored.get("steps") or (), thread_id)
+    elements = stored.get("elements") or ()
+    thread["elements"] = [read_element(element, thread_id) for element in elements]
+    return thread
 
 
 def read_list_entry(stored: Mapping[str, Any], time_field: str) -> Document:
@@ -314,23 +336,21 @@ def read_list_entry(stored: Mapping[str, Any], time_field: str) -> Document:
 
     Chainlit's frontend groups the list by ``createdAt``.
     """
-    return {
-        **_read_header(stored),
-        "createdAt": read_time(stored.get(time_field)),
-        "steps": [],
-        "elements": [],
-    }
+    return _read_header(stored, time_field)
 
 
-def _read_header(stored: Mapping[str, Any]) -> Document:
-    metadata = stored.get("metadata")
+def _read_header(stored: Mapping[str, Any], time_field: str) -> Document:
+    metadata, tags = stored.get("metadata"), stored.get("tags")
     return {
         "id": stored["_id"],
         "name": read_name(stored),
         "userId": stored.get("userId"),
         "userIdentifier": stored.get("userIdentifier"),
-        "tags": plain(stored["tags"]) if stored.get("tags") else [],
-        "metadata": read_fields(metadata) if isinstance(metadata, dict) else {},
+        "tags": (tags if _is_flat(tags) else plain(tags)) if tags else [],
+        "metadata": read_fields(metadata) if metadata and isinstance(metadata, dict) else {},
+        "createdAt": read_time(stored.get(time_field)),
+        "steps": [],
+        "elements": [],
     }
 
 

@@ -113,7 +113,7 @@ class LargeValues:
             (fields, name)
             for fields in maps
             for name, value in fields.items()
-            if is_reference(value)
+            if type(value) is dict and is_reference(value)  # few are: that is most of the time
         ]
         if not references:
             return True
@@ -243,6 +243,8 @@ def value_files() -> Document:
 
 def _large(fields: Mapping[str, Any], at_least: int) -> list[str]:
     """Names of the fields that are too large: each by itself, or all of them together."""
+    if _are_small(fields, min(at_least, MOST_BYTES)):
+        return []
     # A user's own map must not be taken for a reference.
     large = {name for name, value in fields.items() if is_reference(value)}
     sizes = {name: _size(value, at_least) for name, value in fields.items() if name not in _FIXED}
@@ -255,6 +257,17 @@ def _large(fields: Mapping[str, Any], at_least: int) -> list[str]:
         if rest < MOST_BYTES or limit <= _LEAST_LIMIT:
             return sorted(large)
         limit //= 8
+
+
+def _are_small(fields: Mapping[str, Any], limit: int) -> bool:
+    """Whether it is seen at once that nothing is large; what is like a reference is."""
+    total = 0
+    for value in fields.values():
+        if type(value) is str:
+            total += 5 + 4 * len(value)  # a character has at most four bytes
+        elif total < limit:
+            total += limit if is_reference(value) else size_of(value)
+    return total < limit
 
 
 def _size(value: Any, enough: int) -> int:

@@ -91,9 +91,10 @@ class Overflow:
     def room(self, parts: Sequence[str] | int) -> Document:
         """A guard for what appends to a head: it has these parts (or so many), and room for more.
 
-        That it has no others is what makes the look sound that the item is in none of them.
+        That it has no others is what makes the look sound that the item is in none of them. A head
+        whose bytes nobody counts does not fit: a tombstone, or one that was made by hand.
         """
-        return {**_same_parts(parts), "bytes": {"$not": {"$gte": self.bounds.head}}}
+        return {**_same_parts(parts), "bytes": {"$lt": self.bounds.head}}
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -187,6 +188,11 @@ class Overflow:
             dict(condition), dict(update), projection=dict(shown)
         )
         return before
+
+    async def begin_to_count(self, head_id: Any) -> None:
+        """Count the bytes of a head from now on, if nobody does."""
+        uncounted = {"_id": head_id, "bytes": {"$exists": False}, "deletedAt": None}
+        await self._heads.update_one(uncounted, {"$set": {"bytes": 0}})
 
     async def make_room(self, head_id: Any) -> None:
         """Move the oldest items of a head to a part, unless there is room in it.

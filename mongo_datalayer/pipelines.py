@@ -239,7 +239,7 @@ def thread_update(
     if {"name", "userId"} & {*values, *metadata, *removed_metadata}:
         removed |= UNINDEXED
     touched = set(values) | ({"metadata"} if metadata or removed_metadata else set())
-    made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": []}
+    made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": [], "bytes": 0}
     update = {
         "$set": changed,
         "$unset": removed,
@@ -274,7 +274,8 @@ def step_insert(
     """Append a step to its thread; an upsert.
 
     Guarded: not where there is no ``room``, or the step is there, was deleted, or feedback waits
-    for it, unless that is the ``feedback`` to take along.
+    for it, unless that is the ``feedback`` to take along. Nor in a thread that was deleted: where
+    there is room bytes are counted, but not in its tombstone.
     """
     step_id = step["id"]
     pushed = dict(step) if feedback is None else {**step, "feedback": feedback}
@@ -298,7 +299,6 @@ def step_insert(
             "deletedSteps.id": {"$ne": step_id},
             **waiting,
             **room,
-            **_NOT_DELETED,
         },
         update,
     )
@@ -458,7 +458,7 @@ def feedback_wait(
 ) -> Statement:
     """Keep feedback until its step comes; an upsert, guarded like :func:`step_insert`."""
     step_id = feedback["forId"]
-    made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": [], **owner}
+    made = {"createdAt": now, "updatedAt": now, "steps": [], "elements": [], "bytes": 0, **owner}
     return Statement(
         {
             "_id": thread_id,
@@ -466,7 +466,6 @@ def feedback_wait(
             "deletedSteps.id": {"$ne": step_id},
             "pendingFeedback.forId": {"$ne": step_id},
             **room,
-            **_NOT_DELETED,
         },
         {
             "$push": {"pendingFeedback": dict(feedback)},
@@ -496,7 +495,7 @@ def element_insert(
         guard["deletedSteps.id"] = {"$ne": element["forId"]}
     made = {"createdAt": now, "updatedAt": now, "steps": [], **owner}
     return Statement(
-        {"_id": thread_id, **guard, **room, **_NOT_DELETED},
+        {"_id": thread_id, **guard, **room},
         {
             "$push": {"elements": dict(element)},
             "$inc": {"bytes": size_of(dict(element))},

@@ -34,6 +34,9 @@ class Recent(Generic[Key, Value]):
         while self._total > self._size:
             self._total -= self._weighed(self._values.popitem(last=False)[1])
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
     def get(self, key: Key) -> Value | None:
         """What is remembered of ``key``, or None."""
         if key in self._values:

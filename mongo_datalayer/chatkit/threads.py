@@ -367,6 +367,8 @@ class ChatKitThreads:
         return stored
 
     async def _make_room(self, key: Document, state: Mapping[str, Any]) -> None:
+        if state.get("bytes") is None:
+            await self._overflow.begin_to_count(key)
         if (state.get("bytes") or 0) >= self._overflow.bounds.head:
             await self._overflow.make_room(key)
             head = await self._threads.find_one({"_id": key}, {"parts": 1})

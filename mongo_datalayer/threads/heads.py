@@ -155,16 +155,22 @@ class Heads:
             guarded = Statement({**statement.filter, **_SHORT}, statement.update)
             run = self.upserted if upsert else self.matched
             return {} if await run(guarded) else None
+        is_new = thread_id not in self._known
+        length = {"parts": 1, "overflow": 1} if is_new else {}
         try:
             before = await self.collection.find_one_and_update(
-                *statement, projection={"_id": 1, **shown}, upsert=upsert, **self.by_id
+                *statement, projection={"_id": 1, **length, **shown}, upsert=upsert, **self.by_id
             )
         except DuplicateKeyError:
             return None
         except OperationFailure as exc:
             await self._shrink(thread_id, exc)
             return None
-        return {} if before is None and upsert else before
+        if before is None and upsert:
+            before = {}
+        if before is not None and is_new:
+            self.learn(thread_id, {**before, **statement.update.get("$set", {})})
+        return before
 
     def _is_short(self, thread_id: str, statement: Statement) -> bool:
         """Whether neither the thread, as it was seen last, nor the update has large values."""
@@ -204,10 +210,13 @@ class Heads:
             feedback=next(iter(stored.get("pendingFeedback") or ()), None),
             parts=tuple(stored.get("parts") or ()),
             full=(stored.get("bytes") or 0) >= self.overflow.bounds.head,
+            counted=stored.get("bytes") is not None,
         )
 
     async def make_room(self, thread_id: str, state: State) -> None:
-        """Move old steps out of a head that is full."""
+        """Move old steps out of a head that is full; count what is in one that was made by hand."""
+        if not state.counted:
+            await self.overflow.begin_to_count(thread_id)
         if state.full:
             await self.overflow.make_room(thread_id)
             await self.listed(thread_id)
@@ -277,6 +286,7 @@ class State:
         parts: The thread's parts.
         deleted: The thread or the step was deleted.
         full: There is no room in the head.
+        counted: The head's bytes are counted.
     """
 
     step: Document | None = None
@@ -284,6 +294,7 @@ class State:
     parts: tuple[str, ...] = ()
     deleted: bool = False
     full: bool = False
+    counted: bool = True
 
 
 def maps(threads: Iterable[Document]) -> list[Document]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from chainlit.element import CustomElement
 from chainlit.types import Feedback
 
 from mongo_datalayer import MongoDataLayer
-from tests.overflow.bench import Database, Dict, fill, found, leftovers, place, read, step
+from tests.overflow.bench import ROOMY, Database, Dict, fill, found, leftovers, place, read, step
 from tests.overflow.commands import Meanwhile, unwatched, watch
 from tests.overflow.conftest import Make
 
@@ -33,6 +34,37 @@ def element(**props: Any) -> CustomElement:
 async def step_of(layer: MongoDataLayer, name: str) -> Any:
     (one,) = [s for s in (await read(layer, "t"))["steps"] if s["id"] == f"t/{name}"]
     return one
+
+
+# A thread that was made by hand ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", ["create", "update", "element", "early feedback"])
+async def test_a_thread_whose_bytes_nobody_counts(
+    make: Make, database: Database, write: str
+) -> None:
+    layer = make(ROOMY)
+    moment = datetime(2026, 3, 1, tzinfo=timezone.utc)
+    made = {"createdAt": moment, "updatedAt": moment, "steps": [{"id": "t/old"}]}
+    await database.threads.insert_one({"_id": "t", "name": "by hand", **made})
+    if write == "create":
+        await layer.create_step(step("t", "new", 1))
+    elif write == "update":
+        await layer.update_step(step("t", "new", 1))
+    elif write == "element":
+        await layer.create_element(element(version=1))
+    else:
+        await layer.upsert_feedback(Feedback(forId="t/new", threadId="t", value=1))
+        await layer.create_step(step("t", "new", 1))
+
+    stored: Dict = await database.threads.find_one({"_id": "t"}) or {}
+    assert stored["bytes"] > 0
+    assert "overflow" not in stored
+    assert "pendingFeedback" not in stored or stored["pendingFeedback"] == []
+    assert stored["name"] == "by hand"
+    await fill(layer, "t", 30)
+    assert await place(database, "t", "t/old") == "part"
+    assert len((await read(layer, "t"))["steps"]) == 31 + (write != "element")
 
 
 # A copy that nobody lists ---------------------------------------------------------------------

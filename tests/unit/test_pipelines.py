@@ -17,7 +17,7 @@ from mongo_datalayer.cursor import Cursor
 from mongo_datalayer.pipelines import Statement
 from mongo_datalayer.values import plain
 
-ROOM = {"parts": {"$size": 2}, "bytes": {"$not": {"$gte": 100}}}
+ROOM = {"parts": {"$size": 2}, "bytes": {"$lt": 100}}
 NOW = datetime(2024, 5, 6, tzinfo=timezone.utc)
 
 OURS = frozenset(
@@ -223,6 +223,7 @@ def test_an_update_with_nothing_to_set_only_makes_the_thread() -> None:
             "updatedAt": NOW,
             "steps": [],
             "elements": [],
+            "bytes": 0,
         }
     }
 
@@ -255,14 +256,24 @@ def test_writing_metadata_is_no_activity() -> None:
     "statement",
     [
         pipelines.thread_update("t", NOW, values={}, metadata={}),
-        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, room=ROOM),
         pipelines.steps_delete("t", ["s"], NOW),
-        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}, room=ROOM),
-        pipelines.element_insert("t", {"id": "e"}, NOW, owner={}, room=ROOM),
     ],
 )
 def test_whatever_could_bring_a_deleted_thread_back_is_guarded(statement: Statement) -> None:
     assert statement.filter["deletedAt"] == {"$exists": False}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pipelines.step_insert("t", {"id": "s"}, NOW, owner={}, room=ROOM),
+        pipelines.feedback_wait("t", {"forId": "s"}, NOW, owner={}, room=ROOM),
+        pipelines.element_insert("t", {"id": "e"}, NOW, owner={}, room=ROOM),
+    ],
+)
+def test_what_needs_room_finds_none_in_a_deleted_thread(statement: Statement) -> None:
+    """A tombstone counts no bytes, and $lt finds only what is counted."""
+    assert statement.filter["bytes"].keys() == {"$lt"}
 
 
 @pytest.mark.parametrize(
