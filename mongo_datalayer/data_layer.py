@@ -11,7 +11,8 @@ import asyncio
 import functools
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -29,11 +30,11 @@ from mongo_datalayer.elements import ElementFiles
 from mongo_datalayer.errors import ConfigurationError, StorageError
 from mongo_datalayer.files import GridFSStorageClient
 from mongo_datalayer.indexes import BUCKET, IndexReport, apply_indexes
-from mongo_datalayer.ordering import Turns
+from mongo_datalayer.ordering import Turn, Turns
 from mongo_datalayer.recent import Recent
 from mongo_datalayer.retries import Retries
 from mongo_datalayer.search_index import SearchIndexer, SearchUpkeep
-from mongo_datalayer.threads import ThreadChanges, Threads
+from mongo_datalayer.threads import AT_ONCE, NewStep, ThreadChanges, Threads
 from mongo_datalayer.users import Users
 from mongo_datalayer.values import plain_text
 
@@ -142,7 +143,7 @@ class MongoDataLayer(BaseDataLayer):
             if driver.is_mongomock(self._database):
                 raise ConfigurationError("search_index=True needs MongoDB; mongomock cannot do it.")
             self._search_upkeep = SearchUpkeep(SearchIndexer(self._database))
-        self._turns = Turns()
+        self._turns: Turns[NewStep] = Turns()
         self._step_threads: Recent[str, str] = Recent(REMEMBERED_STEPS)
         self._closed = False
 
@@ -318,15 +319,18 @@ class MongoDataLayer(BaseDataLayer):
 
     @queued
     async def create_step(self, step_dict: StepDict) -> None:
-        """Append a step to its thread, or fill in what the stored one lacks."""
+        """Append a step to its thread, or fill in what the stored one lacks.
+
+        Steps that wait for their turn one behind the other are appended together.
+        """
         thread_id, step = self._take_step(step_dict)
-        owner = chat.session_owner(chat.current_session(), thread_id)
-        await self._write(
-            "create_step",
-            thread_id,
-            lambda: self._threads.steps.create(thread_id, step, owner=owner),
-            item_id=step["id"],
-        )
+        new = NewStep(step, chat.session_owner(chat.current_session(), thread_id))
+        with _logged("create_step", thread_id, step["id"]):
+            async with self._turns.turn(thread_id, new) as turn:
+                if not turn.done and not await self._create_with_others(thread_id, turn):
+                    await self._retried(
+                        lambda: self._threads.steps.create(thread_id, step, owner=new.owner)
+                    )
 
     @queued
     async def update_step(self, step_dict: StepDict) -> None:
@@ -525,17 +529,25 @@ class MongoDataLayer(BaseDataLayer):
         *,
         item_id: str | None = None,
     ) -> Result:
-        """Run ``operation`` at its turn among the writes to ``key``.
-
-        An error is logged before it is raised: Chainlit may not be listening.
-        """
-        try:
+        """Run ``operation`` at its turn among the writes to ``key``."""
+        with _logged(name, key, item_id):
             async with self._turns.turn(key):
                 return await self._retried(operation)
-        except Exception as exc:
-            item = "" if item_id is None else f" of {item_id}"
-            logger.error("%s%s in thread %s failed: %s", name, item, key, exc)  # noqa: TRY400
-            raise
+
+    async def _create_with_others(self, thread_id: str, turn: Turn[NewStep]) -> bool:
+        """Create the step of a turn, and those that wait right behind it, if that is one command.
+
+        Where it is not, or fails, each is left to its own turn: there it learns its own outcome.
+        """
+        behind = turn.behind(AT_ONCE - 1)
+        new = [each.item for each in (turn, *behind) if each.item is not None]
+        if not behind or not await self._retried(
+            lambda: self._threads.steps.create_together(thread_id, new)
+        ):
+            return False
+        for each in behind:
+            each.done = True
+        return True
 
     async def _update_thread(
         self,
@@ -603,6 +615,17 @@ class MongoDataLayer(BaseDataLayer):
             return {}
         stored = await self.get_user(user.identifier) or await self.create_user(user)
         return {"userId": stored.id, "userIdentifier": stored.identifier}
+
+
+@contextmanager
+def _logged(name: str, key: str, item_id: str | None) -> Iterator[None]:
+    """Log an error before it is raised: Chainlit may not be listening."""
+    try:
+        yield
+    except Exception as exc:
+        item = "" if item_id is None else f" of {item_id}"
+        logger.error("%s%s in thread %s failed: %s", name, item, key, exc)  # noqa: TRY400
+        raise
 
 
 def _persisted_user(stored: Document) -> PersistedUser:

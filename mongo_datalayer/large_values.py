@@ -93,9 +93,9 @@ class LargeValues:
             taken[name] = await self._store(thread_id, key, fields[name], name in searched)
         return taken
 
-    def any_large(self, fields: Mapping[str, Any], at_least: int) -> bool:
+    def any_large(self, fields: Mapping[str, Any], at_least: int | None = None) -> bool:
         """Whether :meth:`take_out` would take something out."""
-        return bool(_large(fields, at_least))
+        return bool(_large(fields, self._at_least if at_least is None else at_least))
 
     async def put_back(self, maps: Iterable[Document], *, complete: bool = False) -> bool:
         """Replace every reference in these maps by its value.

@@ -304,6 +304,30 @@ def step_insert(
     )
 
 
+def steps_insert(
+    thread_id: str,
+    steps: Sequence[Mapping[str, Any]],
+    activities: Sequence[datetime],
+    *,
+    owner: Mapping[str, Any],
+    room: Mapping[str, Any],
+) -> Statement:
+    """Append several steps to their thread, all or none: guarded like :func:`step_insert`."""
+    none = {"$nin": [step["id"] for step in steps]}
+    guard = {"steps.id": none, "deletedSteps.id": none, "pendingFeedback.forId": none}
+    return Statement(
+        {"_id": thread_id, **guard, **room},
+        {
+            "$push": {"steps": {"$each": [dict(step) for step in steps]}},
+            "$inc": {"bytes": sum(size_of(step) for step in steps)},
+            "$unset": UNINDEXED,
+            "$min": {"createdAt": min(activities)},
+            "$max": {"updatedAt": max(activities)},
+            "$setOnInsert": _new_thread({"elements": [], **owner}),
+        },
+    )
+
+
 def step_overwrite(
     thread_id: str, step: Mapping[str, Any], activity: datetime | None = None
 ) -> Statement:

@@ -118,7 +118,7 @@ class MongoChatKitStore(Store[TContext], AttachmentStore[TContext]):
         )
         self.attachments = ChatKitAttachments(self._database, self.files.bucket)
         self._attachment_bytes = attachment_bytes
-        self._turns = Turns()
+        self._turns: Turns[None] = Turns()
         self._cancelled: Recent[tuple[str, str, str], bool] = Recent(REMEMBERED_CANCELLATIONS)
         self._closed = False
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from pymongo import ReturnDocument
+from pymongo.errors import OperationFailure
 
 from mongo_datalayer import codec, pipelines
 from mongo_datalayer.documents import Document
@@ -24,11 +25,27 @@ from mongo_datalayer.threads.heads import (
     now,
     object_keys,
 )
+from mongo_datalayer.values import size_of
 
 SEARCHED = ("input", "output")
 """The texts of a step that keyword search looks through."""
 
 _TREE = ("steps.id", "steps.parentId", "elements.id", "elements.forId", "elements.objectKey")
+
+
+AT_ONCE = 100
+"""How many steps are appended by one command, at most."""
+
+AT_ONCE_BYTES = 256 * 1024
+"""How large these are together."""
+
+
+@dataclass(frozen=True)
+class NewStep:
+    """A step that is to be appended to a thread, and the thread's owner if that is to be made."""
+
+    step: Document
+    owner: Mapping[str, str] = field(default_factory=dict)
 
 
 class Steps:
@@ -74,6 +91,28 @@ class Steps:
                 return True
             await self._heads.make_room(thread_id, state)
         raise contended(thread_id, step)
+
+    async def create_together(self, thread_id: str, new: Sequence[NewStep]) -> bool:
+        """Append several steps with one command, if that is all there is to do.
+
+        Returns:
+            False when it is not known that all were appended. Then each is to be created by itself.
+        """
+        parts = self._heads.parts(thread_id) or ()
+        if not self._are_alike(thread_id, new, parts):
+            return False
+        stored = [_received(each.step, _activity(each.step)) for each in new]
+        statement = pipelines.steps_insert(
+            thread_id,
+            [step for step, _ in stored],
+            [activity for _, activity in stored],
+            owner=new[0].owner,
+            room=self._overflow.room(parts),
+        )
+        try:
+            return await self._heads.appended(thread_id, statement)
+        except OperationFailure:  # perhaps of one step alone: who writes it will be told
+            return False
 
     async def update(
         self, thread_id: str, step: Document, *, owner: Mapping[str, str] = NO_OWNER
@@ -171,15 +210,25 @@ class Steps:
                 return _held(before, step_id)
         return await self._delete_tree(thread_id, step_id)
 
+    def _are_alike(self, thread_id: str, new: Sequence[NewStep], parts: Sequence[str]) -> bool:
+        """Whether these are different steps of one owner's thread, all small and all new to it."""
+        ids = {each.step["id"] for each in new}
+        return (
+            len(ids) == len(new)
+            and all(each.owner == new[0].owner for each in new)
+            and sum(size_of(each.step) for each in new) <= AT_ONCE_BYTES
+            and not any(self._values.any_large(each.step) for each in new)
+            and all(self._overflow.may_hold(thread_id, parts, step_id) is False for step_id in ids)
+        )
+
     async def _append(
         self, write: _StepWrite, parts: Sequence[str], feedback: Document | None = None
     ) -> bool:
         """Append a step to a head that has these parts; False when its guard said no."""
-        activity = write.known or now()
-        taken = write.taken
+        step, activity = _received(write.taken, write.known)
         statement = pipelines.step_insert(
             write.thread_id,
-            taken if write.known is not None else {**taken, "receivedAt": activity},
+            step,
             activity,
             owner=write.owner,
             room=self._overflow.room(parts),
@@ -348,6 +397,14 @@ class _StepWrite:
     taken: Document
     known: datetime | None
     owner: Mapping[str, str]
+
+
+def _received(step: Document, known: datetime | None) -> tuple[Document, datetime]:
+    """A step as it is appended, and its time: one without a time is of now."""
+    if known is not None:
+        return step, known
+    moment = now()
+    return {**step, "receivedAt": moment}, moment
 
 
 def _replaced(before: Document, fields: Iterable[str]) -> Document:

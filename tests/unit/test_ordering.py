@@ -21,7 +21,7 @@ class Line:
     """Tasks that take turns and write down when."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.turns: Turns[str] = Turns()
         self.begun: list[int] = []
         self.ended: list[int] = []
         self.doors: dict[int, asyncio.Event] = {}
@@ -37,8 +37,8 @@ class Line:
             self.ended.append(number)
 
 
-def empty(turns: Turns) -> bool:
-    return not (turns._locks or turns._standing or turns._tasks)
+def empty(turns: Turns[str]) -> bool:
+    return not (turns._locks or turns._lines or turns._tasks)
 
 
 async def test_turns_are_taken_one_at_a_time_in_the_order_of_joining() -> None:
@@ -84,7 +84,7 @@ async def test_lines_of_different_keys_do_not_wait_for_each_other() -> None:
 
 
 async def test_an_exception_goes_through_and_frees_the_line() -> None:
-    turns = Turns()
+    turns: Turns[str] = Turns()
 
     async def fail() -> None:
         async with turns.turn("key"):
@@ -141,7 +141,7 @@ async def test_cancelling_one_who_was_just_called_passes_the_turn_on() -> None:
 
 
 async def test_turns_may_be_nested() -> None:
-    turns = Turns()
+    turns: Turns[str] = Turns()
 
     async with turns.turn("outer"), turns.turn("inner"):
         assert not await turns.drained(0.01)
@@ -220,7 +220,7 @@ async def test_drained_can_be_asked_after_each_of_several_loads() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_many_tasks_on_many_keys_some_cancelled_some_failing(seed: int) -> None:
-    turns = Turns()
+    turns: Turns[str] = Turns()
     chance = random.Random(seed)  # noqa: S311 - an interleaving, not a secret
     taken: dict[int, list[int]] = {}
     inside: set[int] = set()
@@ -252,7 +252,7 @@ async def test_many_tasks_on_many_keys_some_cancelled_some_failing(seed: int) ->
 
 
 async def test_keys_that_are_done_leave_nothing_behind() -> None:
-    turns = Turns()
+    turns: Turns[str] = Turns()
     for number in range(10_000):
         async with turns.turn(number):
             pass
@@ -275,3 +275,43 @@ def test_one_object_serves_several_event_loops_in_turn() -> None:
     for number in (1, 3, 5):
         asyncio.run(load(number))
     assert line.ended == [1, 2, 3, 4, 5, 6]
+
+
+async def test_who_stands_right_behind_with_something_to_take_along() -> None:
+    turns: Turns[str] = Turns()
+    door = asyncio.Event()
+    seen: list[list[str | None]] = []
+
+    async def stand(item: str | None, at_most: int = 9) -> None:
+        async with turns.turn("key", item) as turn:
+            await door.wait()
+            seen.append([each.item for each in turn.behind(at_most)])
+
+    tasks = [asyncio.create_task(stand(item)) for item in ("a", "b", None, "d")]
+    tasks += [asyncio.create_task(stand("e", at_most=1)) for _ in range(3)]
+    await settle()
+    door.set()
+    await asyncio.gather(*tasks)
+
+    assert seen == [["b"], [], list("deee"), list("eee"), ["e"], ["e"], []]
+
+
+async def test_who_was_cancelled_is_not_taken_along() -> None:
+    turns: Turns[str] = Turns()
+    door = asyncio.Event()
+    seen: list[str | None] = []
+
+    async def stand(item: str) -> None:
+        async with turns.turn("key", item) as turn:
+            await door.wait()
+            seen.extend(each.item for each in turn.behind(9))
+
+    tasks = [asyncio.create_task(stand(item)) for item in "abc"]
+    await settle()
+    tasks[1].cancel()
+    await settle()
+    door.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert seen == ["c"]
+    assert empty(turns)
