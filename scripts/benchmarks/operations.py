@@ -29,6 +29,7 @@ from benchmarks.conversations import (
 from benchmarks.trials import Operation, Stage, Trial, trial_id
 
 PAGE = 20
+SHORT_PAGE = 10
 _LATER = 1_000_000
 """Steps of trials come after all steps that are there."""
 
@@ -110,6 +111,11 @@ def list_threads(stage: Stage, number: int) -> Trial:
     return _listed(stage, _newest(stage.listed))
 
 
+def list_threads_short_page(stage: Stage, number: int) -> Trial:
+    """A first page that is as long for who has few threads as for who has many."""
+    return _listed(stage, _newest(stage.listed), size=SHORT_PAGE)
+
+
 def list_threads_search(stage: Stage, number: int) -> Trial:
     """The threads in which a text stands."""
     hits = [thread for thread in stage.listed if thread.needle is not None]
@@ -139,12 +145,12 @@ def list_threads_second_page(stage: Stage, number: int) -> Trial:
     return Trial(call, lambda result: _same_page(result, expected), before)
 
 
-def _listed(stage: Stage, expected: Sequence[Thread], **filters: Any) -> Trial:
+def _listed(stage: Stage, expected: Sequence[Thread], *, size: int = PAGE, **filters: Any) -> Trial:
     wanted = ThreadFilter(userId=stage.user_id, **filters)
-    first = Pagination(first=PAGE)
+    first = Pagination(first=size)
     return Trial(
         lambda: stage.layer.list_threads(pagination=first, filters=wanted),
-        lambda result: _same_page(result, expected),
+        lambda result: _same_page(result, expected, size),
     )
 
 
@@ -152,10 +158,10 @@ def _newest(threads: Sequence[Thread]) -> list[Thread]:
     return sorted(threads, key=lambda thread: thread.end, reverse=True)
 
 
-def _same_page(result: Any, expected: Sequence[Thread]) -> str | None:
-    rows = result[:PAGE] if isinstance(result, list) else result.data
+def _same_page(result: Any, expected: Sequence[Thread], size: int = PAGE) -> str | None:
+    rows = result[:size] if isinstance(result, list) else result.data
     found = [row.get("id") or row.get("_id") for row in rows]
-    wanted = [thread.id for thread in expected[:PAGE]]
+    wanted = [thread.id for thread in expected[:size]]
     if found == wanted:
         return None
     if set(found) == set(wanted):
@@ -393,6 +399,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "get_thread": get_thread,
     "get_thread_author": get_thread_author,
     "list_threads": list_threads,
+    "list_threads of ten": list_threads_short_page,
     "list_threads page 2": list_threads_second_page,
     "list_threads search": list_threads_search,
     "list_threads feedback": list_threads_feedback,
@@ -422,6 +429,7 @@ READS = frozenset(
         "get_thread",
         "get_thread_author",
         "list_threads",
+        "list_threads of ten",
         "list_threads page 2",
         "list_threads search",
         "list_threads feedback",

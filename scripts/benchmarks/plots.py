@@ -81,7 +81,7 @@ PLOTS = (
         "performance-users",
         "users",
         "threads of the user",
-        [Panel("list_threads"), Panel("list_threads search")],
+        [Panel("list_threads of ten"), Panel("list_threads search")],
     ),
     Plot(
         "performance-tasks",

@@ -21,7 +21,10 @@ SMALL = (
     *("delete_feedback", "create_element", "get_element", "delete_element"),
     *("chat turn", "first turn"),
 )
-LISTS = ("list_threads", "list_threads page 2", "list_threads search", "list_threads feedback")
+LISTS = (
+    *("list_threads", "list_threads of ten", "list_threads page 2", "list_threads search"),
+    "list_threads feedback",
+)
 LONG = ("create_step", "update_step", "update_step first", "chat turn", "get_thread")
 AT_ONCE = ("chat turns at once", "steps at once")
 

@@ -13,7 +13,7 @@ from benchmarks.contenders.ours import Ours
 from benchmarks.conversations import Dataset
 from benchmarks.operations import OPERATIONS
 from benchmarks.timing import Case, Effort
-from benchmarks.workloads import AT_ONCE, LONG, SMALL, Plan
+from benchmarks.workloads import AT_ONCE, LISTS, LONG, SMALL, Plan
 from click.testing import CliRunner
 
 TINY = Plan(
@@ -55,7 +55,7 @@ async def test_every_operation_runs_and_leaves_what_it_should(
 
 
 def test_the_workloads_have_every_operation_between_them() -> None:
-    assert {*SMALL, *LONG, *AT_ONCE} == set(OPERATIONS)
+    assert {*SMALL, *LISTS, *LONG, *AT_ONCE} == set(OPERATIONS)
 
 
 class Forgetful(FloorLayer):
