@@ -11,8 +11,7 @@ import asyncio
 import functools
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -325,12 +324,15 @@ class MongoDataLayer(BaseDataLayer):
         """
         thread_id, step = self._take_step(step_dict)
         new = NewStep(step, chat.session_owner(chat.current_session(), thread_id))
-        with _logged("create_step", thread_id, step["id"]):
+        try:
             async with self._turns.turn(thread_id, new) as turn:
                 if not turn.done and not await self._create_with_others(thread_id, turn):
                     await self._retried(
                         lambda: self._threads.steps.create(thread_id, step, owner=new.owner)
                     )
+        except Exception as exc:
+            _log("create_step", thread_id, step["id"], exc)
+            raise
 
     @queued
     async def update_step(self, step_dict: StepDict) -> None:
@@ -529,10 +531,16 @@ class MongoDataLayer(BaseDataLayer):
         *,
         item_id: str | None = None,
     ) -> Result:
-        """Run ``operation`` at its turn among the writes to ``key``."""
-        with _logged(name, key, item_id):
+        """Run ``operation`` at its turn among the writes to ``key``.
+
+        An error is logged before it is raised: Chainlit may not be listening.
+        """
+        try:
             async with self._turns.turn(key):
                 return await self._retried(operation)
+        except Exception as exc:
+            _log(name, key, item_id, exc)
+            raise
 
     async def _create_with_others(self, thread_id: str, turn: Turn[NewStep]) -> bool:
         """Create the step of a turn, and those that wait right behind it, if that is one command.
@@ -617,15 +625,9 @@ class MongoDataLayer(BaseDataLayer):
         return {"userId": stored.id, "userIdentifier": stored.identifier}
 
 
-@contextmanager
-def _logged(name: str, key: str, item_id: str | None) -> Iterator[None]:
-    """Log an error before it is raised: Chainlit may not be listening."""
-    try:
-        yield
-    except Exception as exc:
-        item = "" if item_id is None else f" of {item_id}"
-        logger.error("%s%s in thread %s failed: %s", name, item, key, exc)  # noqa: TRY400
-        raise
+def _log(name: str, key: str, item_id: str | None, error: Exception) -> None:
+    item = "" if item_id is None else f" of {item_id}"
+    logger.error("%s%s in thread %s failed: %s", name, item, key, error)
 
 
 def _persisted_user(stored: Document) -> PersistedUser:

@@ -382,7 +382,8 @@ def activity_update(thread_id: str, activity: datetime) -> Statement:
 
 def marks(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a thread is marked with that gets these fields, when one of them is in GridFS."""
-    return LONG if any(is_reference(value) for value in fields.values()) else {}
+    maps = [value for value in fields.values() if type(value) is dict]
+    return LONG if any(map(is_reference, maps)) else {}
 
 
 def _marked(fields: Mapping[str, Any]) -> Document:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import ReturnDocument
 from pymongo.errors import OperationFailure
@@ -40,12 +39,11 @@ AT_ONCE_BYTES = 256 * 1024
 """How large these are together."""
 
 
-@dataclass(frozen=True)
-class NewStep:
+class NewStep(NamedTuple):
     """A step that is to be appended to a thread, and the thread's owner if that is to be made."""
 
     step: Document
-    owner: Mapping[str, str] = field(default_factory=dict)
+    owner: Mapping[str, str] = NO_OWNER
 
 
 class Steps:
@@ -388,8 +386,7 @@ class Steps:
             )
 
 
-@dataclass(frozen=True)
-class _StepWrite:
+class _StepWrite(NamedTuple):
     """A step that is written: as it came, and without its large values."""
 
     thread_id: str
