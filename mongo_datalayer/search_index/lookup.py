@@ -17,8 +17,14 @@ from mongo_datalayer.values import from_milliseconds, milliseconds
 PAGES = 200
 """A text whose clues are in more pages than that is frequent; it is found quickly without them."""
 
+PAGES_AT_ONCE = 32
+"""After so many pages a search asks whether the clues are too frequent to tell anything."""
+
 BATCH = 32
 """So many candidates are looked at first; then twice as many, and so on."""
+
+FREQUENT = 2
+"""A word that more than one thread of so many has is frequent."""
 
 PLACES = 1 << 32
 
@@ -101,19 +107,42 @@ class SearchWords:
         for page in found:
             if page.get("segment") in of_segment:
                 of_segment[page["segment"]].append(page)
+        numbers = {
+            name: segments.numbers_with_all(asked, pages, most=heads[name]["threads"] // FREQUENT)
+            for name, pages in of_segment.items()
+        }
+        if all(each is None for each in numbers.values()):
+            return None
         threads: list[int] = []
-        for place, (name, pages) in enumerate(of_segment.items()):
+        for place, (name, each) in enumerate(numbers.items()):
             times = segments.times(heads[name], time_field)
             first = place * segments.THREADS
-            numbers = segments.numbers_with_all(asked, pages)
-            threads += [times[number] * PLACES + first + number for number in numbers]
+            among = range(heads[name]["count"]) if each is None else each
+            threads += [times[number] * PLACES + first + number for number in among]
         threads.sort(reverse=True)
         return Candidates({name: head["count"] for name, head in heads.items()}, threads)
 
     async def _find(self, user_id: str, asked: Clues) -> list[Document] | None:
-        """The pages with these clues, and all heads; None without clues, or if they are many."""
+        """The pages with these clues, and all heads; None without clues, or if they are many.
+
+        Nothing, and no heads, if the clues are too frequent to tell anything.
+        """
         if not any(asked):
             return None
         condition = {"userId": user_id, **segments.pages_with(asked)}
-        found = await self._pages.find(condition, limit=PAGES).to_list(None)
+        cursor = self._pages.find(condition, limit=PAGES, batch_size=PAGES_AT_ONCE)
+        found: list[Document] = []
+        try:
+            async for page in cursor:
+                found.append(page)
+                if len(found) == PAGES_AT_ONCE and _frequent(asked, found):
+                    return []
+        finally:
+            await cursor.close()
         return None if len(found) == PAGES else found
+
+
+def _frequent(asked: Clues, pages: Sequence[Document]) -> bool:
+    """Whether most threads have the clues, by some of the pages, mostly those of one segment."""
+    most = segments.THREADS // FREQUENT
+    return segments.numbers_with_all(asked, pages, most=most) is None

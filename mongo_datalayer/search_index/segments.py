@@ -2,7 +2,7 @@
 
 The threads of a segment have numbers from 0 on. Its words are stored in *pages*: documents with
 some hundreds of words each, in one text that MongoDB looks through, and beside it the numbers of
-the threads that have each of them.
+the threads that have each of them, packed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import operator
 import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, compress
 from typing import Any
 
 from mongo_datalayer.documents import Document
@@ -40,10 +39,16 @@ TIMES = ("updatedAt", "createdAt")
 """What lists of threads are ordered by."""
 
 _AFTER_ALL = "\U0010ffff" * LONGEST
-_NUMBER = "H"  # 16 bits without a sign: enough for a number and for a count of threads
+_NUMBER = "H"  # 16 bits without a sign
 _NUMBER_DIGITS = 4
 _PLACE = "I"  # 32 bits without a sign
 _TIME = "q"  # milliseconds, 64 bits
+
+_STEP = 254
+_ON = b"\xff"
+_BETWEEN = b"\0"
+_STEPS = bytes([*range(255), _STEP])
+_ARRIVED = bytes([*range(255), 0])
 
 
 class Draft:
@@ -58,7 +63,7 @@ class Draft:
         self._threads = 0
         # By how they begin, so that no large list is ever sorted at once.
         self._words: dict[str, dict[str, array[int]]] = {}
-        # By their pages: the joint's place in it, times THREADS, and the thread's number.
+        # By their pages: the joint, times THREADS, and the thread's number.
         self._joints = [array(_PLACE) for _ in range(JOINTS // PAGE_JOINTS)]
         self._times: dict[str, array[int]] = {field: array(_TIME) for field in TIMES}
 
@@ -79,9 +84,9 @@ class Draft:
                 group[word].append(number)
             else:
                 group[word] = array(_NUMBER, (number,))
+        pages = self._joints
         for joint in joints_of(texts):
-            page, place = divmod(joint, PAGE_JOINTS)
-            self._joints[page].append(place * THREADS + number)
+            pages[joint // PAGE_JOINTS].append(joint * THREADS + number)
         for field, times in self._times.items():
             times.extend([0] * (number - len(times)))
             moment = thread.get(field)
@@ -108,30 +113,46 @@ class Draft:
             yield _page_of_words(chosen)
         for number, joints in enumerate(self._joints):
             if joints:
-                yield {"joints": number, **_page_of_joints(sorted(joints))}
+                yield {"joints": number, "threads": _packed(_by_joint(joints))}
 
 
 def _page_of_words(words: dict[str, array[int]]) -> Document:
-    numbers = array(_NUMBER)
-    for of_word in words.values():
-        numbers.extend(of_word)
     return {
         "first": next(iter(words)),
         "last": next(reversed(words)),
         "words": END + END.join(words) + END,
-        **_packed(array(_NUMBER, map(len, words.values())), numbers),
+        "threads": _packed(words.values()),
     }
 
 
-def _page_of_joints(joints: Sequence[int]) -> Document:
-    starts = [bisect_left(joints, place * THREADS) for place in range(PAGE_JOINTS + 1)]
-    counts = array(_NUMBER, map(operator.sub, starts[1:], starts))
-    numbers = array(_NUMBER, [each % THREADS for each in joints])
-    return _packed(counts, numbers)
+def _by_joint(joints: Iterable[int]) -> list[list[int]]:
+    """The numbers of the threads that have each joint of a page."""
+    lists: list[list[int]] = [[] for _ in range(PAGE_JOINTS)]
+    for each in joints:
+        lists[each // THREADS % PAGE_JOINTS].append(each % THREADS)
+    return lists
 
 
-def _packed(counts: array[int], numbers: array[int]) -> Document:
-    return {"counts": _little(counts).tobytes(), "threads": _little(numbers).tobytes()}
+def _packed(lists: Iterable[Sequence[int]]) -> bytes:
+    """Lists of rising numbers, each number as a byte, mostly: how much it is more than the last.
+
+    That is 1 to 254; 255 goes on by 254, to no number. No byte is 0: those stand between lists.
+    """
+    return _BETWEEN.join([_steps(numbers) for numbers in lists])
+
+
+def _steps(numbers: Sequence[int]) -> bytes:
+    steps = list(map(operator.sub, numbers, chain((-1,), numbers)))
+    if max(steps, default=0) <= _STEP:
+        return bytes(steps)
+    far = (divmod(step - 1, _STEP) for step in steps)
+    return b"".join([_ON * times + bytes((rest + 1,)) for times, rest in far])
+
+
+def _numbers(steps: bytes) -> Iterator[int]:
+    """The numbers of a list."""
+    reached = accumulate(steps.translate(_STEPS), initial=-1)
+    return compress(reached, _BETWEEN + steps.translate(_ARRIVED))
 
 
 def _texts(thread: Document) -> Iterator[str]:
@@ -161,15 +182,22 @@ def pages_with(clues: Clues) -> Document:
     for clue in clues.inside:
         at = {"$indexOfBytes": ["$words", {"$literal": clue}]}
         either.append({"words": {"$exists": True}, "$expr": {"$gte": [at, 0]}})
-    return {"joints": {"$in": [None, *joints]}, "$or": either}
+    # The pages of form 1 have counts, and other lists.
+    return {"joints": {"$in": [None, *joints]}, "counts": None, "$or": either}
 
 
-def numbers_with_all(clues: Clues, pages: Sequence[Document]) -> set[int]:
+def numbers_with_all(
+    clues: Clues, pages: Sequence[Document], *, most: int = THREADS
+) -> set[int] | None:
     """The numbers of the threads of a segment that have all the clues.
 
     Args:
         clues: The clues.
         pages: Those of its pages that the clues are in.
+        most: A word that more threads have tells nothing.
+
+    Returns:
+        None when they tell nothing.
     """
     common: set[int] | None = None
     of_joints = {page["joints"]: page for page in pages if "joints" in page}
@@ -180,42 +208,45 @@ def numbers_with_all(clues: Clues, pages: Sequence[Document]) -> set[int]:
     for clue in (*clues.starts, *clues.inside):
         if common is not None and not common:
             break
-        numbers = set()
-        for page in of_words:
-            _add_numbers_with(clue, page, numbers)
-        common = numbers if common is None else common & numbers
-    return common or set()
+        found = _numbers_with(clue, of_words, most)
+        if found is not None:
+            common = found if common is None else common & found
+    return common
 
 
 def _numbers_with_joint(joint: int, pages: Mapping[int, Document]) -> set[int]:
     page = pages.get(joint // PAGE_JOINTS)
     if page is None:
         return set()
-    begin, end = list(_bounds(page))[joint % PAGE_JOINTS :][:2]
-    return set(_unpacked(_NUMBER, page["threads"])[begin:end])
+    return set(_numbers(page["threads"].split(_BETWEEN)[joint % PAGE_JOINTS]))
 
 
-def _add_numbers_with(clue: str, page: Mapping[str, Any], found: set[int]) -> None:
-    """Add the numbers of the threads that have a word of this page with the clue in it."""
+def _numbers_with(clue: str, pages: Sequence[Document], most: int) -> set[int] | None:
+    """The numbers of the threads that have a word with the clue in it; None if they are many."""
+    found: set[int] = set()
+    for page in pages:
+        for numbers in _lists_with(clue, page):
+            found.update(_numbers(numbers))
+            if len(found) > most:
+                return None
+    return found
+
+
+def _lists_with(clue: str, page: Mapping[str, Any]) -> Iterator[bytes]:
+    """The lists of the words of this page with the clue in them."""
     words: str = page["words"]
     at = words.find(clue)
     if at < 0:
         return
-    bounds = list(_bounds(page))
-    numbers = _unpacked(_NUMBER, page["threads"])
+    lists: list[bytes] = page["threads"].split(_BETWEEN)
     word = counted = 0
     while at >= 0:
         # A clue may begin with the end of the word before.
         begins = at + clue.startswith(END)
         word += words.count(END, counted, begins)
         counted = begins
-        found.update(numbers[bounds[word - 1] : bounds[word]])
+        yield lists[word - 1]
         at = words.find(clue, words.index(END, begins))
-
-
-def _bounds(page: Mapping[str, Any]) -> Iterator[int]:
-    """Where the numbers of each word or joint of a page begin, and where the last ones end."""
-    return accumulate(_unpacked(_NUMBER, page["counts"]), initial=0)
 
 
 def mark(segment: str, number: int) -> str:
@@ -255,12 +286,8 @@ def outside(segments: Mapping[str, int]) -> Document:
 
 def times(head: Mapping[str, Any], field: str) -> Sequence[int]:
     """The times of a segment's threads by their numbers, in milliseconds since 1970."""
-    return _unpacked(_TIME, head[field])
-
-
-def _unpacked(kind: str, packed: bytes) -> array[int]:
-    values: array[int] = array(kind)
-    values.frombytes(packed)
+    values: array[int] = array(_TIME)
+    values.frombytes(head[field])
     return _little(values)
 
 

@@ -8,16 +8,17 @@ words: ``onfigure the ser`` is in a text that has a word that ends with ``onfigu
 ``the``, and a word that begins with ``ser``. Those are its :func:`clues`. A text that has all of
 them need not have the search text, but one that lacks one of them does not have it.
 
-Two common words are in many texts, but seldom next to each other. So *joints* are kept besides:
-what stands just before a space and just after it, ``ure the`` and ``the ser``.
+Common words are in many texts, but seldom next to each other. So *joints* are kept besides: what
+stands at both sides of a space, ``gure the ``, ``figure th`` and ``the ser``. A text has all joints
+of each of its parts.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 from zlib import crc32
 
@@ -33,20 +34,27 @@ SURE = LONGEST - STRIDE + 1
 END = "\n"
 """Where a word begins and ends: no word has it in it."""
 
-JOINED = (3, 2)
-"""So many characters on either side of a space make a joint, and so many another one."""
+JOINED = ((4, 4), (6, 2), (3, 3), (2, 2))
+"""So many characters before a space and behind it make a joint; the most telling kind first.
+
+Other spaces may be among them. A text that is searched for often ends within a word: there the
+short kinds help, and the one that is not even.
+"""
 
 JOINTS = 1 << 18
 """So many joints are told apart."""
+
+ENOUGH_JOINTS = 2
+"""So many joints of a search text tell enough without what is inside of words."""
 
 TELLING = 3
 """A clue of so many characters, and no more, tells little, unless it is a whole word."""
 
 STARTS = 2
-JOINTS_FOLLOWED = 3
+JOINTS_FOLLOWED = 4
 """So many clues of a kind are followed."""
 
-FORM = f"1/{unicodedata.unidata_version}"
+FORM = f"2/{unicodedata.unidata_version}"
 """What the words of a text depend on: this module, and Python's knowledge of Unicode."""
 
 # Thai to Lao, Burmese, Khmer, Chinese and Japanese.
@@ -73,10 +81,8 @@ def joints_of(texts: Iterable[str]) -> set[int]:
     """The joints of these texts, as numbers; different ones may have the same."""
     joints: set[str] = set()
     for text in texts:
-        parts = _folded(text).split()
-        for size in JOINED:
-            joints.update([f"{one[-size:]} {other[:size]}" for one, other in pairwise(parts)])
-    return set(map(_number, joints))
+        joints.update(*_joints(_folded(text)))
+    return set(_numbers(joints))
 
 
 class Clues(NamedTuple):
@@ -102,7 +108,7 @@ def clues(search: str) -> Clues:
         begins = END if match.start() > 0 else ""
         ends = END if match.end() < len(text) else ""
         words += _clues_of(match.group(), begins, ends)
-    joints = _longest(_joint_clues(text), JOINTS_FOLLOWED)
+    joints = list(islice(dict.fromkeys(chain(*_joints(text))), JOINTS_FOLLOWED))
     starts = [clue for clue in words if clue.startswith(END)]
     inside = [clue for clue in words if not clue.startswith(END)]
     # Many words have the same few letters: those are followed only where there is nothing else.
@@ -111,25 +117,29 @@ def clues(search: str) -> Clues:
         starts, inside = ([c for c in some if c in telling] for some in (starts, inside))
     return Clues(
         _longest(starts, STARTS),
-        _longest(inside, 1),  # those are looked for in all words
-        [_number(joint) for joint in joints],
+        # Those are looked for in all words.
+        _longest(inside, 1) if len(joints) < ENOUGH_JOINTS else [],
+        _numbers(joints),
     )
 
 
-def _joint_clues(text: str) -> Iterator[str]:
-    parts = text.split()
-    for at in range(1, len(parts)):
-        begins = at > 1 or text[0].isspace()
-        ends = at < len(parts) - 1 or text[-1].isspace()
-        for size in JOINED:
-            one, other = parts[at - 1][-size:], parts[at][:size]
-            if (begins or len(one) == size) and (ends or len(other) == size):
-                yield f"{one} {other}"
-                break
+def _joints(text: str) -> Iterator[list[str]]:
+    """The joints of each kind."""
+    # Each of the spaces is one, those at the ends as well.
+    first, last = text[:1].isspace() * " ", text[-1:].isspace() * " "
+    text = f"{first}{' '.join(text.split())}{last}"
+    spaces = [match.start() for match in re.finditer(" ", text)]
+    for before, behind in JOINED:
+        end = len(text) - behind
+        yield [text[at - before : at + 1 + behind] for at in spaces if before <= at < end]
 
 
-def _number(joint: str) -> int:
-    return crc32(joint.encode("utf-8", "surrogatepass")) % JOINTS
+def _numbers(joints: Collection[str]) -> list[int]:
+    if not joints:
+        return []
+    # All at once is quicker; no joint has a line end in it.
+    encoded = "\n".join(joints).encode("utf-8", "surrogatepass")
+    return [number % JOINTS for number in map(crc32, encoded.split(b"\n"))]
 
 
 def _clues_of(word: str, begins: str, ends: str) -> Iterator[str]:

@@ -147,6 +147,7 @@ async def chats(database: Documents, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     monkeypatch.setattr(words, "JOINTS", 1 << 12)
     monkeypatch.setattr(building, "SEGMENT_BYTES", 1500)
     monkeypatch.setattr(lookup, "BATCH", 3)
+    monkeypatch.setattr(lookup, "PAGES_AT_ONCE", 3)
     monkeypatch.setattr(upkeep, "WORTH_A_SEGMENT", 10**6)
     chats = Chats(database)
     await chats.begin()
@@ -175,6 +176,21 @@ async def test_what_is_written_after_the_build_is_found_and_what_is_gone_is_not(
         for _ in range(20):
             await chats.change()
         await chats.compare()
+
+
+async def test_segments_of_an_earlier_form_are_not_asked_and_built_anew(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep.SearchUpkeep, "begin", lambda *_: None)
+    await chats.indexer.build(chats.user)
+    pages = chats.database["search_words"]
+    await pages.update_many({"form": {"$exists": True}}, {"$set": {"form": "1/0"}})
+    earlier = {"counts": bytes(9), "threads": bytes(9)}
+    await pages.update_many({"segment": {"$exists": True}}, {"$set": earlier})
+    await chats.compare()
+    assert (await chats.indexer.build(chats.user)).threads == THREADS
+    assert await pages.count_documents({"counts": {"$exists": True}}) == 0
+    await chats.compare()
 
 
 async def test_writes_and_builds_at_the_same_time(chats: Chats) -> None:
@@ -235,14 +251,18 @@ async def test_a_search_reads_what_it_finds_and_not_every_thread(
         await database["threads"].insert_many(stored(number) for number in range(1000))
         await SearchIndexer(database).build("u")
         await database["threads"].insert_one(stored(1007))
-        for search, hits, at_most in (("MARKER07", 21, 22), ("marker99", 0, 2), ("usual", 30, 34)):
+        for search, hits, aggregations, at_most in (
+            ("MARKER07", 21, 2, 22),
+            ("marker99", 0, 1, 2),
+            ("usual", 30, 1, 34),  # in every thread: the plain search
+        ):
             with commands.counted() as sent:
                 page = await layer.list_threads(
                     Pagination(first=30), ThreadFilter(userId="u", search=search)
                 )
             assert len(page.data) == hits
             looked_up, *aggregated = sent
-            assert len(aggregated) == (2 if hits else 1)
+            assert len(aggregated) == aggregations
             short = [{**each, "pipeline": each["pipeline"][:4]} for each in aggregated]
             assert sum([examined(await explain(database, each)) for each in short]) <= at_most
             assert "COLLSCAN" not in stages(await explain(database, looked_up))
