@@ -170,13 +170,27 @@ async def run(
         for contender, failed in failures.items()
         for case in _cases(workload, scene, contender, failed[index])
     ]
-    for operation in dict.fromkeys(case.key.operation for case in cases):
-        group = [c for c in cases if c.key.operation == operation and c.failure is None]
-        notify(f"{workload}: {operation}")
+    for name, group in _groups(cases).items():
+        notify(f"{workload}: {name}")
         await measure(group, plan.effort)
     notify(f"{workload}: comparing what was stored")
     await verify(cases)
     return cases
+
+
+def _groups(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    """What is measured in turns: an operation, with all sizes.
+
+    But threads of one length by themselves: where a thread is one document of megabytes each write
+    of it, by the floor, disturbs the server for longer than the next writes take.
+    """
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        key = case.key
+        name = f"{key.operation}, {key.size:,}" if key.workload == "long" else key.operation
+        if case.failure is None:
+            groups.setdefault(name, []).append(case)
+    return groups
 
 
 async def _stored(
