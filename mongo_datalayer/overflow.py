@@ -35,11 +35,17 @@ class Bounds:
         head: A head that holds more moves its oldest items to a part.
         kept: How much of each list stays in the head then.
         value: A value of this size is not stored in a document, but in GridFS.
+        long: A head that has parts already holds no more than this.
     """
 
     head: int = 128 * 1024
-    kept: int = 32 * 1024
+    kept: int = 16 * 1024
     value: int = 256 * 1024
+    long: int = 64 * 1024
+
+    def of(self, parts: Sequence[str] | int) -> int:
+        """Where a head with these parts, or so many, ends."""
+        return min(self.head, self.long) if parts else self.head
 
 
 UNBOUNDED = Bounds(sys.maxsize, sys.maxsize, sys.maxsize)
@@ -94,7 +100,7 @@ class Overflow:
         That it has no others is what makes the look sound that the item is in none of them. A head
         whose bytes nobody counts does not fit: a tombstone, or one that was made by hand.
         """
-        return {**_same_parts(parts), "bytes": {"$lt": self.bounds.head}}
+        return {**_same_parts(parts), "bytes": {"$lt": self.bounds.of(parts)}}
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -286,7 +292,7 @@ class Overflow:
         """The items to move, by list, their bytes, and the bytes of those that stay."""
         sized = self._sized(head)
         total = sum(size for _, _, size in sized)
-        if total < self.bounds.head // 2:
+        if total < self.bounds.of(head.get("parts") or ()) // 2:
             return {}, 0, total
         moved: dict[str, list[Any]] = {}
         moved_bytes = 0

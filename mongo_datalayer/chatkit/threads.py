@@ -369,7 +369,7 @@ class ChatKitThreads:
     async def _make_room(self, key: Document, state: Mapping[str, Any]) -> None:
         if state.get("bytes") is None:
             await self._overflow.begin_to_count(key)
-        if (state.get("bytes") or 0) >= self._overflow.bounds.head:
+        if (state.get("bytes") or 0) >= self._overflow.bounds.of(state.get("parts") or ()):
             await self._overflow.make_room(key)
             head = await self._threads.find_one({"_id": key}, {"parts": 1})
             self._parts.put(_name(key), tuple((head or {}).get("parts") or ()))

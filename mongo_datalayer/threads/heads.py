@@ -205,11 +205,12 @@ class Heads:
             )
             return State(deleted=True)
         self.learn(thread_id, stored)
+        parts = tuple(stored.get("parts") or ())
         return State(
             step=next(iter(stored.get("steps") or ()), None),
             feedback=next(iter(stored.get("pendingFeedback") or ()), None),
-            parts=tuple(stored.get("parts") or ()),
-            full=(stored.get("bytes") or 0) >= self.overflow.bounds.head,
+            parts=parts,
+            full=(stored.get("bytes") or 0) >= self.overflow.bounds.of(parts),
             counted=stored.get("bytes") is not None,
         )
 

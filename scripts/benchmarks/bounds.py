@@ -61,7 +61,7 @@ async def layers(uri: str) -> AsyncIterator[dict[int, MongoDataLayer]]:
     async with AsyncMongoClient[dict[str, Any]](uri, w=1, journal=True) as client:
         made = {}
         for head in HEADS:
-            overflow.BOUNDS = Bounds(head=head * KIB, kept=head * KIB // 4)
+            overflow.BOUNDS = Bounds(head * KIB, kept=head * KIB // 4, long=head * KIB)
             made[head] = MongoDataLayer(client=client, database=f"{DATABASE}_{head}")
             await made[head].create_indexes()
         yield made

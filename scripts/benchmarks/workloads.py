@@ -185,7 +185,8 @@ def _groups(cases: Sequence[Case]) -> dict[str, list[Case]]:
     of it, by the floor, disturbs the server for longer than the next writes take.
     """
     groups: dict[str, list[Case]] = {}
-    for case in cases:
+    operations = list(dict.fromkeys(case.key.operation for case in cases))
+    for case in sorted(cases, key=lambda case: operations.index(case.key.operation)):
         key = case.key
         name = f"{key.operation}, {key.size:,}" if key.workload == "long" else key.operation
         if case.failure is None:
