@@ -26,9 +26,9 @@ SHARING_KEYS = ("is_shared", "shared_at")
 
 # What means something in an update's path, the percent sign first: it begins the codes.
 _ENCODED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
-_CHAINLIT_TIME = re.compile(
-    r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]T[0-2][0-9](:[0-5][0-9]){2}\.[0-9]{6}Z"
-).fullmatch
+_TIME = r"[0-9]{4}-(?:0[1-9]|1[0-2])-[0-3][0-9]T[0-2][0-9](?::[0-5][0-9]){2}\.[0-9]{6}Z"
+_CHAINLIT_TIME = re.compile(_TIME).fullmatch
+_CHAINLIT_TIMES = re.compile(f"(?:{_TIME}\n)*").fullmatch
 _FRACTION = re.compile(r"[.,](\d+)")
 _HIDDEN = ("", "false", "False")
 _SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
@@ -106,8 +106,9 @@ def read_fields(stored: Mapping[str, Any], defaults: Mapping[str, Any] = _NO_FIE
         defaults: What the map has besides.
     """
     fields = {**defaults, **stored}
-    for name, value in stored.items():
-        if type(value) not in _SCALARS and not _is_flat(value):
+    others = [name for name, value in stored.items() if type(value) not in _SCALARS]
+    for name in others:
+        if not _is_flat(value := stored[name]):
             fields[name] = plain(value)
     if "%" in "".join(stored):
         return {field_key(name): value for name, value in fields.items()}
@@ -227,9 +228,8 @@ def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
 
 def _sorted_by_time(steps: list[Document]) -> list[Document]:
     """The steps by ``createdAt``, equal times as they are."""
-    times = [step["createdAt"] for step in steps]
     # Chainlit writes all times alike: then their texts are in the order of the times.
-    if all(isinstance(time, str) and _CHAINLIT_TIME(time) for time in times):
+    if _CHAINLIT_TIMES("".join([f"{step['createdAt']}\n" for step in steps])):
         return sorted(steps, key=itemgetter("createdAt"))
     return sorted(steps, key=_moment)
 

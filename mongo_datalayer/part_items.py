@@ -48,6 +48,9 @@ class PartItems:
         self, head_id: Any, parts: Sequence[str], stored: Iterable[Mapping[str, Any]]
     ) -> None:
         """Remember all parts of a head, as they were read."""
+        held = self._held.get(_key(head_id))
+        if held is not None and held.parts == tuple(parts):
+            return  # as ever, but for items that were removed
         self._remember(head_id, parts, _NOTHING, stored)
 
     def learn_one(self, head_id: Any, parts: Sequence[str], added: Mapping[str, Any]) -> None:
