@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from playwright.sync_api import Locator, Page, expect
 
 # The test machine may be busy; a step that succeeds takes far less.
 PATIENCE_MS = 20_000
 # The answer to an upload is not a change of the page yet, and the page shows none.
 RENDERING_MS = 500
+TYPED = 4
+TYPED_MS = PATIENCE_MS // TYPED
 LAST_WORDS = "This conversation in the mongo shell:"
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -41,11 +45,20 @@ class Chat:
     def ask(self, question: str) -> None:
         """Send ``question`` and wait for the whole answer."""
         answered = self.page.get_by_text(LAST_WORDS).count()
-        self.composer.fill(question)
+        self._type(question)
         # Enter would be lost while the socket is not there yet.
         self.page.locator("#chat-submit").click()
         expect(self.page.get_by_text(LAST_WORDS)).to_have_count(answered + 1)
         expect(self.answers.last.locator("svg.lucide-thumbs-down")).to_be_visible()
+
+    def _type(self, words: str) -> None:
+        """Type, once more if the page has emptied the field meanwhile, as when it has resumed."""
+        submit = self.page.locator("#chat-submit")
+        for _ in range(TYPED):
+            self.composer.fill(words)
+            with suppress(AssertionError):
+                return expect(submit).to_be_enabled(timeout=TYPED_MS)
+        raise AssertionError(f"{words!r} cannot be sent: {self.composer.inner_text()!r}")
 
     def attach(self, words: str, name: str, mime: str, content: bytes) -> None:
         """Send ``words`` with a file."""
