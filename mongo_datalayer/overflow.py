@@ -134,13 +134,23 @@ class Overflow:
         return whole
 
     async def find(
-        self, head_id: Any, parts: Sequence[str], name: str, item_id: str
+        self, head_id: Any, parts: Sequence[str], name: str, item_id: str, *, new: bool = False
     ) -> Document | None:
         """An item of one of these parts of a head.
 
         One command; none where it is known that they do not hold it.
+
+        Args:
+            head_id: The head.
+            parts: Its parts.
+            name: The item's list.
+            item_id: The item.
+            new: The item is about to be appended, and others may be after it: so it is worth while
+                to learn what the parts hold.
         """
-        if await self._items.look_up(head_id, parts, item_id) is False:
+        if new:
+            await self._items.look_up(head_id, parts, item_id)
+        if self.may_hold(head_id, parts, item_id) is False:
             return None
         # The parts are many, and their ids not needed to see that none of them has the item.
         found = self._parts.find(

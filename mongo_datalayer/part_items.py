@@ -59,22 +59,18 @@ class PartItems:
         if held is not None and held.parts == tuple(parts[:-1]):
             self._remember(head_id, parts, held, [added])
 
-    async def look_up(self, head_id: Any, parts: Sequence[str], item_id: str) -> bool | None:
-        """As :meth:`may_hold`, but whoever asks a second time without learning it finds out.
+    async def look_up(self, head_id: Any, parts: Sequence[str], item_id: str) -> None:
+        """Read what these parts hold, when that was asked for a second time and is not known.
 
-        No command ordinarily; one to read what the parts hold.
+        No command ordinarily; one to read.
         """
-        may = self.may_hold(head_id, parts, item_id)
-        if may is not None:
-            return may
+        if self.may_hold(head_id, parts, item_id) is not None:
+            return
         held = self._held.get(_key(head_id))
         if held is None:  # who asks but once would wait longer for all ids than for this one
             self._held.put(_key(head_id), _NOTHING)
-            return None
-        if held.items is None:
-            return None
-        await self._read(head_id, parts, held)
-        return self.may_hold(head_id, parts, item_id)
+        elif held.items is not None:
+            await self._read(head_id, parts, held)
 
     async def _read(self, head_id: Any, parts: Sequence[str], held: _Held) -> None:
         """Learn what parts of a head hold beyond those that are known."""

@@ -93,7 +93,7 @@ class Retries:
         # The driver's own bound makes a task for each command. Where that can be cancelled, the
         # watch is enough; a thread cannot.
         self._driver_seconds = 0.0 if driver.is_cancellable(client) else seconds or None
-        self._watch = _Watch(client)
+        self._watch = _Watch(client, seconds)
 
     async def run(self, operation: Callable[[], Awaitable[Result]]) -> Result:
         """What ``operation`` returns.
@@ -107,7 +107,7 @@ class Retries:
         deadline = time.monotonic() + self._seconds if self._seconds else math.inf
         with pymongo.timeout(self._driver_seconds):
             try:
-                with self._watch.over(deadline, self._seconds):
+                with self._watch.over(deadline):
                     return await operation()
             except PyMongoError as exc:
                 if not self._is_worth_another_try(exc, deadline):
@@ -121,7 +121,7 @@ class Retries:
                 wait_max=self._longest_wait,
                 wait_jitter=FIRST_WAIT_SECONDS,
             ):
-                with attempt, self._watch.over(deadline, self._seconds):
+                with attempt, self._watch.over(deadline):
                     return await operation()
         raise AssertionError("retry_context returns or raises")
 
@@ -139,16 +139,17 @@ class _Watch:
     One timer looks at all tries: they are many, and hardly one of them is ever ended.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, seconds: float) -> None:
         self._client = client
+        self._seconds = seconds
         self._tries: set[_Try] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    def over(self, deadline: float, seconds: float) -> _Try:
+    def over(self, deadline: float) -> _Try:
         """Watch over what the current task does inside of a ``with``."""
-        return _Try(self, driver.primary(self._client), deadline, seconds)
+        return _Try(self, driver.primary(self._client), deadline)
 
     def add(self, each: _Try) -> None:
         self._tries.add(each)
@@ -172,7 +173,7 @@ class _Watch:
         now, primary = time.monotonic(), driver.primary(self._client)
         for each in tuple(self._tries):
             if now >= each.deadline:
-                each.end(driver.no_answer(self._client, each.seconds))
+                each.end(driver.no_answer(self._client, self._seconds))
             elif each.primary is not None and primary not in (each.primary, None):
                 each.end(
                     AutoReconnect(
@@ -186,14 +187,13 @@ class _Watch:
 class _Try:
     """One try of an operation: a ``with``, which raises the error that the try was ended with."""
 
-    __slots__ = ("_cancelled_before", "_error", "_task", "_watch", "deadline", "primary", "seconds")
+    __slots__ = ("_cancelled_before", "_error", "_task", "_watch", "deadline", "primary")
 
-    def __init__(self, watch: _Watch, primary: str | None, deadline: float, seconds: float) -> None:
+    def __init__(self, watch: _Watch, primary: str | None, deadline: float) -> None:
         self._watch = watch
         self._error: PyMongoError | None = None
         self.primary = primary
         self.deadline = deadline
-        self.seconds = seconds
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()

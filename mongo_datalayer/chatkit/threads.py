@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -226,7 +226,7 @@ class ChatKitThreads:
                 return
             item = next(iter(stored.get("items") or ()), None)
             if item is None:
-                item = await self._in_parts(key, item_id, stored.get("parts") or ())
+                item = await self._overflow.find(key, stored.get("parts") or (), "items", item_id)
                 deleted = item is None or await self._deleted_in_part(key, item)
             else:
                 deleted = await self._matched(
@@ -264,16 +264,11 @@ class ChatKitThreads:
             return item
         return await self._not_deleted_in_parts(key, item_id, stored)
 
-    async def _in_parts(
-        self, key: Document, item_id: str, listed: Sequence[str]
-    ) -> Document | None:
-        return await self._overflow.find(key, listed, "items", item_id)
-
     async def _not_deleted_in_parts(
         self, key: Document, item_id: str, head: Mapping[str, Any]
     ) -> Document | None:
         """An item that a listed part holds; a deletion that was interrupted is finished."""
-        item = await self._in_parts(key, item_id, head.get("parts") or ())
+        item = await self._overflow.find(key, head.get("parts") or (), "items", item_id)
         gone = [deleted["order"] for deleted in head.get("deletedItems") or ()]
         if item is not None and item["order"] in gone:
             delete = statements.item_delete_in_part(key, item_id, item["order"])
@@ -294,7 +289,8 @@ class ChatKitThreads:
         arrival = _arrival()
         for _ in range(ATTEMPTS):
             parts = self._known_parts(key) or ()
-            if await self._in_parts(key, item["id"], parts) is not None:
+            held = await self._overflow.find(key, parts, "items", item["id"], new=True)
+            if held is not None:
                 before = await self._find(key, item["id"])
                 if before is not None:
                     return before

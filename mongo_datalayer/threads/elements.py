@@ -101,7 +101,8 @@ class Elements:
         self, thread_id: str, element: Document, parts: Sequence[str]
     ) -> Document | None:
         """Replace an element that a part holds; None when none does."""
-        if await self._overflow.find(thread_id, parts, "elements", element["id"]) is None:
+        held = await self._overflow.find(thread_id, parts, "elements", element["id"], new=True)
+        if held is None:
             return None
         place = f"elements/{element['id']}"
         taken = await self._values.take_out(

@@ -262,7 +262,7 @@ class Steps:
             None when none of the parts holds the step; False when somebody was quicker.
         """
         step_id = write.step["id"]
-        stored = await self._overflow.find(write.thread_id, parts, "steps", step_id)
+        stored = await self._overflow.find(write.thread_id, parts, "steps", step_id, new=True)
         if stored is None:
             return None
         missing = codec.missing_fields(stored, write.step)

@@ -158,6 +158,18 @@ async def test_a_step_that_left_its_part_can_come_back(bench: Bench) -> None:
     assert back["metadata"]["favorite"] is True
 
 
+async def test_who_reads_old_elements_does_not_read_all_ids(bench: Bench) -> None:
+    for number in range(60):
+        element = CustomElement(thread_id="t", id=f"e{number}", name="n" * 100, props={})
+        await bench.here.layer.create_element(element)
+    layer, commands = bench.there
+    for number in range(4):
+        assert await place(bench.database, "t", f"e{number}") == "part"
+        with commands.counted() as sent:
+            assert await layer.get_element("t", f"e{number}") is not None
+        assert [name(command) for command in sent] == ["find"] * 2
+
+
 async def test_an_element_is_appended_with_one_command(bench: Bench) -> None:
     await room(bench)
     with bench.here.commands.counted() as sent:
