@@ -1,8 +1,7 @@
-"""One total conversion to what BSON and JSON both carry.
+"""The conversion of any value to what BSON and JSON both carry.
 
-:func:`plain` takes any Python value and never raises. What both formats carry (None, booleans,
-64-bit integers, finite floats, strings, lists and maps with string keys) comes back equal. The
-rest has a documented form:
+:func:`to_bson` never raises. None, booleans, 64-bit integers, finite floats, strings, lists and
+maps with string keys come back equal. The rest is stored like this:
 
 ==============================  ===================================================
 value                           stored as
@@ -27,9 +26,9 @@ deeper than 64 levels           the JSON text of what lies deeper; ``"<list>"`` 
 a value that contains itself    ``"<circular reference>"`` where it closes
 ==============================  ===================================================
 
-BSON's own types that JSON lacks (ObjectId, Decimal128, …) become ``str(value)``, so that the same
-function makes what a person wrote in the shell fit for JSON. BSON reads a map that has ``$ref`` and
-``$id``, as JSON schemas do, as a DBRef: that becomes the map it was.
+BSON's own types that JSON lacks (ObjectId, Decimal128, …) become ``str(value)``, so the function
+also prepares for JSON what a person wrote in the shell. BSON reads a map with ``$ref`` and ``$id``,
+as JSON schemas have them, as a DBRef: it becomes the map again.
 """
 
 from __future__ import annotations
@@ -40,70 +39,70 @@ import json
 import math
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
 from typing import Any
 
+from mongo_datalayer.errors import InvalidIdError
+from mongo_datalayer.model.times import iso
+
+# MongoDB refuses documents deeper than 100 levels, and these values stand inside of documents.
 MAX_DEPTH = 64
 MAX_INT = 2**63 - 1
 MIN_INT = -(2**63)
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MAX_ID_BYTES = 1024
+"""The longest id: ids that browsers choose are kept in memory, in indexes and in links."""
 CIRCULAR = "<circular reference>"
 
 _NUL_IN_KEY = "\u2400"
-_PIECE = 16_384  # characters
 
 
-def plain(value: Any) -> Any:
-    """``value`` as BSON and JSON both carry it. Total: it never raises."""
-    return _plain(value, 0, frozenset())
+def to_bson(value: Any) -> Any:
+    """``value`` as BSON and JSON both carry it; it never raises."""
+    return _convert(value, 0, frozenset())
 
 
-def plain_text(value: Any) -> str:
-    """``value`` as a string: strings as they are, None as empty, other data as JSON text."""
+def to_id(value: Any) -> str:
+    """An id as it is stored; clients choose ids, and any string of 1,024 bytes is one.
+
+    Raises:
+        InvalidIdError: the id is longer.
+    """
+    text = to_text(value)
+    length = len(text) if text.isascii() else len(text.encode())
+    if length > MAX_ID_BYTES:
+        raise InvalidIdError(
+            f"An id has at most {MAX_ID_BYTES} bytes in UTF-8; {text[:40]!r}… has {length:,}."
+        )
+    return text
+
+
+def to_text(value: Any) -> str:
+    """A string as it is, None as an empty one, other data as JSON text."""
     if isinstance(value, str):
         return _text(str.__str__(value))
     if value is None:
         return ""
-    converted = plain(value)
+    converted = to_bson(value)
     return converted if isinstance(converted, str) else json.dumps(converted, ensure_ascii=False)
 
 
-def iso(moment: datetime) -> str:
-    """A time as Chainlit writes it: ISO 8601, UTC, with ``Z``. A naive time counts as UTC."""
-    text = moment.isoformat()
-    if moment.tzinfo is None:
-        return text + "Z"
-    if text.endswith("+00:00"):  # as what the driver reads
-        return text[: -len("+00:00")] + "Z"
-    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
-
-
-def milliseconds(moment: datetime) -> int:
-    """An aware time as MongoDB stores it: milliseconds since 1970, what is less cut off."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
-
-
-def from_milliseconds(milliseconds: int) -> datetime:
-    """The time that is so many milliseconds after the beginning of 1970, in UTC."""
-    return EPOCH + timedelta(milliseconds=milliseconds)
-
-
 def size_of(value: Any) -> int:
-    """About how many bytes a plain value takes in BSON; texts exactly."""
+    """About how many bytes a converted value takes in BSON; exact for texts."""
     kind = type(value)
     if kind is str:
-        return 5 + (len(value) if value.isascii() else _utf8_length(value))
+        return 5 + (len(value) if value.isascii() else len(value.encode(errors="replace")))
     if kind is dict:
         return 5 + sum([2 + len(key) + size_of(item) for key, item in value.items()])
     if kind is list:
         return 5 + sum([4 + size_of(item) for item in value])
-    as_map = getattr(value, "as_doc", None)  # bson.DBRef's
+    # A stored DBRef; bson is not imported, as this module works without the driver.
+    as_map = getattr(value, "as_doc", None)
     return 8 if as_map is None else size_of(dict(as_map()))
 
 
-def _plain(value: Any, depth: int, path: frozenset[int]) -> Any:
+def _convert(value: Any, depth: int, path: frozenset[int]) -> Any:
     kind = type(value)
     if kind is str:
         return _text(value)
@@ -119,15 +118,15 @@ def _plain(value: Any, depth: int, path: frozenset[int]) -> Any:
         return _deep_text(value)
     path = path | {id(value)}
     if kind is dict:
-        return _map(value, depth, path)
+        return _convert_map(value, depth, path)
     if kind is list or kind is tuple:
-        return [_plain(item, depth + 1, path) for item in value]
-    return _converted(value, depth, path)
+        return [_convert(item, depth + 1, path) for item in value]
+    return _convert_other(value, depth, path)
 
 
-def _converted(value: Any, depth: int, path: frozenset[int]) -> Any:
-    """Values of less common types, by the first rule that fits."""
-    kind = type(value)  # isinstance would also ask the value for its class, and it may raise
+def _convert_other(value: Any, depth: int, path: frozenset[int]) -> Any:
+    # isinstance also asks the value for its `__class__`, and that may raise or lie, as mocks do.
+    kind = type(value)
     for types, convert in _RULES:
         if issubclass(kind, types):
             return _guarded(partial(convert, value), value, depth, path)
@@ -143,25 +142,25 @@ def _converted(value: Any, depth: int, path: frozenset[int]) -> Any:
 
 
 def _guarded(convert: Callable[[], Any], value: Any, depth: int, path: frozenset[int]) -> Any:
-    """The plain form of what ``convert`` makes; user-defined types may raise anything."""
+    # The code of user-defined types runs here: it may raise anything.
     try:
         converted = convert()
     except Exception:  # noqa: BLE001 - foreign code; the function is total
         return _described(value)
     if type(converted) is type(value):
         return _described(value)
-    # Converting is not descending: a list subclass is as deep as a list.
-    return _plain(converted, depth, path)
+    # The depth stays: a list subclass is as deep as a list.
+    return _convert(converted, depth, path)
 
 
-def _map(value: Mapping[Any, Any], depth: int, path: frozenset[int]) -> dict[str, Any]:
+def _convert_map(value: Mapping[Any, Any], depth: int, path: frozenset[int]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    # A copy: converting an item may run code that changes the map, and so may another thread.
+    # A copy, as converting an item may run code that changes the map, and so may another thread.
     for key, item in tuple(value.items()):
         name = key if type(key) is str and key.isascii() and "\0" not in key else _key(key)
         if name in result:
             name = _free_name(name, result)
-        result[name] = _plain(item, depth + 1, path)
+        result[name] = _convert(item, depth + 1, path)
     return result
 
 
@@ -176,14 +175,14 @@ def _key(key: Any) -> str:
     elif issubclass(kind, int):
         name = _digits(key)
     else:
-        converted = plain(key)
+        converted = to_bson(key)
         name = converted if isinstance(converted, str) else json.dumps(converted)
     return name.replace("\0", _NUL_IN_KEY)
 
 
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+def _free_name(name: str, used: Mapping[str, Any]) -> str:
     number = 2
-    while f"{name}~{number}" in taken:
+    while f"{name}~{number}" in used:
         number += 1
     return f"{name}~{number}"
 
@@ -192,29 +191,21 @@ def _text(value: str) -> str:
     if value.isascii():
         return value
     try:
-        # In pieces that stay in the processor's cache: that takes half the time for a huge text.
-        for start in range(0, len(value), _PIECE):
-            value[start : start + _PIECE].encode()
+        value.encode()
     except UnicodeEncodeError:
+        # UTF-16 is where surrogates mean something: pairs become characters, the rest U+FFFD.
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return value
-
-
-def _utf8_length(value: str) -> int:
-    # In pieces, as above.
-    pieces = range(0, len(value), _PIECE)
-    return sum(len(value[at : at + _PIECE].encode(errors="replace")) for at in pieces)
 
 
 def _digits(value: int) -> str:
     try:
         return int.__repr__(value)
-    except ValueError:  # more digits than the interpreter converts
+    except ValueError:  # Python refuses to write more than 4,300 digits
         return hex(value)
 
 
 def _deep_text(value: Any) -> str:
-    """JSON text of what lies below the deepest level that is kept as data."""
     try:
         return _text(json.dumps(value, ensure_ascii=False, default=_described, skipkeys=True))
     except Exception:  # noqa: BLE001 - foreign code; the function is total
@@ -229,7 +220,6 @@ def _described(value: Any) -> str:
 
 
 def _attribute(value: Any, name: str) -> Any:
-    """The attribute, or None also where looking it up fails."""
     try:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - foreign code; the function is total
@@ -237,8 +227,8 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 def _answer(method: Callable[[], Any]) -> Any:
-    """What a value says it is as data; a mock answers everything, with a mock."""
     answer = method()
+    # A mock has every method, and answers with a mock.
     if not issubclass(type(answer), _DATA):
         raise TypeError(answer)
     return answer
@@ -264,7 +254,7 @@ def _sorted(value: Iterable[Any]) -> list[Any]:
 _METHODS = ("model_dump", "as_doc", "tolist")
 _DATA = (dict, list, tuple, str, bytes, int, float, date, timedelta, type(None))
 
-# In order: a datetime is a date, a str subclass may be an Enum.
+# The first that fits decides: a datetime is a date, too, and a str subclass may be an Enum.
 _RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (Enum, lambda value: value.value),
     (str, str.__str__),
@@ -275,7 +265,7 @@ _RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((date, time), lambda value: value.isoformat()),
     (timedelta, lambda value: value.total_seconds()),
     (Mapping, dict),
-    (UserString, str),  # a sequence of its own kind
+    (UserString, str),  # before Sequence, which it is, too
     (Sequence, list),
     ((set, frozenset), _sorted),
 )

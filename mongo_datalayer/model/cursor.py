@@ -1,7 +1,6 @@
-"""Opaque cursors of a list of threads: a time and an id, so that equal times do not lose threads.
+"""Opaque cursors of a list of threads: the time and the id that a page ended with.
 
-A cursor says where a page ended, not which thread ended it: it stays good when that thread is
-deleted.
+A cursor is a position, so it stays valid when the thread at that position is deleted.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mongo_datalayer.errors import InvalidCursorError
-from mongo_datalayer.values import from_milliseconds, milliseconds
+from mongo_datalayer.model.times import from_milliseconds, milliseconds
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The place just after a thread in a list.
+    """A position in a list: just after the thread with this time and id.
 
     Attributes:
         time: The time the list is ordered by, to the millisecond.
@@ -30,11 +29,8 @@ class Cursor:
 
     def encode(self) -> str:
         """The cursor as URL-safe text."""
-        return (
-            base64.urlsafe_b64encode(json.dumps([milliseconds(self.time), self.id]).encode())
-            .decode()
-            .rstrip("=")
-        )
+        text = json.dumps([milliseconds(self.time), self.id])
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
@@ -48,10 +44,11 @@ class Cursor:
             number, thread_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
             if type(number) is not int or type(thread_id) is not str:
                 raise ValueError(text)
-            thread_id.encode()  # JSON can spell lone surrogates, which MongoDB cannot compare
+            # JSON can spell lone surrogates, which BSON cannot carry.
+            thread_id.encode()
             return cls(from_milliseconds(number), thread_id)
         except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise InvalidCursorError(
-                f"{text[:200]!r} is not a page cursor. Pass the endCursor of a page that "
-                "list_threads returned, or None for the first page."
+                f"{text[:200]!r} is not a page cursor. Pass the one of the page before, which "
+                "Chainlit calls endCursor, and none for the first page."
             ) from exc

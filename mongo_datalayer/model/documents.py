@@ -1,7 +1,6 @@
-"""The stored documents: the one definition of what the collections hold.
+"""The shapes of the stored documents.
 
-Field names are Chainlit's own where Chainlit has one. A field that is None is not stored. Every
-model keeps fields it does not know, so that what a later Chainlit adds is stored and comes back.
+Fields are named as Chainlit names them, where it does. A field that is None is not stored.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mongo_datalayer.config import FULL_BYTES
+
 USERS = "users"
 THREADS = "threads"
 CHATKIT_THREADS = "chatkit_threads"
@@ -19,35 +20,91 @@ CHATKIT_ATTACHMENTS = "chatkit_attachments"
 CHATKIT_OVERFLOW = "chatkit_overflow"
 OVERFLOW = "thread_overflow"
 SEARCH_WORDS = "search_words"
+MIGRATIONS = "migrations"
+CONSOLE_AUDIT = "console_audit"
+CONSOLE_REVIEWS = "console_reviews"
+PRAISONAI_SETTINGS = "praisonai_settings"
+META = "mongo_datalayer"
+
+SCHEMA_ID = "schema"
+"""The document of :data:`META` that tells the version of the schema."""
 
 Document: TypeAlias = dict[str, Any]
-"""A document, or a part of one, as the driver takes and gives it."""
+"""A document, or a piece of one, as the driver takes and returns it."""
 
+UNINDEXED: Mapping[str, str] = {"searchSegment": ""}
+"""What a thread loses whose texts change: the segment that it was in does not know them."""
+
+TEXT: Mapping[str, Any] = {"$gte": ""}
+"""The filter on a field that holds a text. An equality implies it, unlike ``$type``: so queries use
+a partial index with this filter."""
+
+NOT_DELETED: Mapping[str, Any] = {"deletedAt": {"$exists": False}}
+"""The filter on documents that are no tombstones."""
+
+NOT_FULL: Mapping[str, Any] = {"bytes": {"$not": {"$gte": FULL_BYTES}}}
+"""The guard of an update that makes a document larger."""
+
+# Other applications may have collections of these names, with documents of their own.
+OWN_USER: Mapping[str, Any] = {"_id": TEXT, "identifier": TEXT}
+"""The filter on users of this package."""
+
+OWN_THREAD: Mapping[str, Any] = {"_id": TEXT, "steps": {"$type": "array"}}
+"""The filter on threads of this package that were not deleted."""
+
+TOMBSTONE: Mapping[str, Any] = {
+    "_id": TEXT,
+    "deletedAt": {"$type": "date"},
+    # A partial index can ask for the absence of fields by name only. A document that another
+    # application marked as deleted has kept at least one of these.
+    **dict.fromkeys(("steps", "createdAt", "updatedAt", "userId", "name", "title", "metadata")),
+}
+"""The filter on tombstones of this package's threads."""
+
+OWN_KEY: Mapping[str, Any] = {"_id.owner": TEXT}
+"""The filter on ChatKit's documents of this package."""
+
+CHATKIT_TOMBSTONE: Mapping[str, Any] = {**OWN_KEY, "deletedAt": {"$type": "date"}}
+"""The filter on tombstones of ChatKit's threads and attachments."""
 
 LONG: Mapping[str, Any] = {"overflow": True}
-"""What marks a document that has parts, or values in GridFS, and finds it."""
+"""Marks documents with overflow documents or values in GridFS; also the filter that finds them."""
 
-_REFERENCE = frozenset({"gridfs", "bytes", "form", "start"})
+REFERENCE_FIELDS = frozenset({"gridfs", "bytes", "encoding", "preview"})
+"""What a reference to a large value consists of; see :class:`LargeValue`."""
 
 
 def is_reference(value: Any) -> bool:
     """Whether a stored value stands for one in GridFS."""
-    return type(value) is dict and value.keys() >= _REFERENCE
+    # A superset counts, too: a later version may add fields to a reference.
+    return type(value) is dict and value.keys() >= REFERENCE_FIELDS
+
+
+def marks(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The marks of a thread that gets these fields: it is long when one of them is in GridFS."""
+    return LONG if any(is_reference(value) for value in fields.values()) else {}
+
+
+def _optional(description: str) -> Any:
+    return Field(default=None, description=description)
 
 
 class Stored(BaseModel):
-    """Base of the stored shapes: by stored name, unknown fields kept."""
+    """Base of the stored shapes; unknown fields are kept."""
 
+    # Chainlit and ChatKit may add fields, and a document must come back as it was stored.
     model_config = ConfigDict(extra="allow", populate_by_name=True)
 
 
 class LargeValue(Stored):
-    """What stands for a value that is too large for a document."""
+    """Reference to a value that is too large for a document."""
 
     gridfs: str = Field(description="Object key of the file that holds the value.")
     bytes: int = Field(description="Size of that file.")
-    form: Literal["text", "json"] = Field(description="The text itself, or JSON text of the value.")
-    start: str = Field(description="How it begins, for people in the shell.")
+    encoding: Literal["text", "json"] = Field(
+        description="The text itself, or JSON text of the value."
+    )
+    preview: str = Field(description="Its first characters, for people in the shell.")
 
 
 class FeedbackDocument(Stored):
@@ -67,12 +124,8 @@ class StepDocument(Stored):
     type: str | None = None
     name: str | None = None
     parentId: str | None = None
-    createdAt: str | None = Field(
-        default=None, description="As Chainlit gave it: BSON dates would cut the microseconds."
-    )
-    receivedAt: datetime | None = Field(
-        default=None, description="When the step was first written; only if it has no createdAt."
-    )
+    createdAt: str | None = _optional("As Chainlit gave it: BSON dates would cut the microseconds.")
+    receivedAt: datetime | None = _optional("First write of a step without createdAt.")
     start: str | None = None
     end: str | None = None
     input: str | LargeValue | None = None
@@ -101,8 +154,8 @@ class ElementDocument(Stored):
     name: str | None = None
     display: str | None = None
     mime: str | None = None
-    url: str | None = Field(default=None, description="Only of elements hosted somewhere else.")
-    objectKey: str | None = Field(default=None, description="Key of the file in the file store.")
+    url: str | None = _optional("Only of elements hosted somewhere else.")
+    objectKey: str | None = _optional("Key of the file in the file store.")
     chainlitKey: str | None = None
     size: str | None = None
     page: int | None = None
@@ -110,72 +163,67 @@ class ElementDocument(Stored):
     autoPlay: bool | None = None
     playerConfig: dict[str, Any] | None = None
     props: dict[str, Any] | None = None
+    sequence: int | None = _optional(
+        "When it was first created, in microseconds since 1970. Elements are read in this order."
+    )
 
 
-class DeletedStep(Stored):
-    """What is left of a deleted step, so that late writes do not bring it back."""
+class DeletedItem(Stored):
+    """Tombstone of a deleted step or element: late writes do not bring it back."""
 
     id: str
     at: datetime
 
 
 class SessionState(Stored):
-    """Which top-level keys of the metadata a Chainlit session saved, and which session it was."""
+    """Which top-level keys of the metadata a Chainlit session saved."""
 
     id: str
     keys: list[str]
 
 
 class ThreadDocument(Stored):
-    """One conversation, whole; or, with ``deletedAt``, what is left of a deleted one."""
+    """The main document of a conversation; with ``deletedAt``, the tombstone of a deleted one."""
 
     id: str = Field(alias="_id")
     name: str | None = None
     userId: str | None = None
+    # Chainlit asks for a thread's author by this name: stored here, it needs no second read.
     userIdentifier: str | None = None
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     createdAt: datetime | None = None
-    updatedAt: datetime | None = Field(default=None, description="Time of the newest step.")
-    steps: list[StepDocument] | None = Field(
-        default=None, description="In order of arrival; read in order of createdAt."
-    )
+    updatedAt: datetime | None = _optional("Time of the newest step; without steps, of creation.")
+    stepless: Literal[True] | None = _optional("Until the first step, which brings the times.")
+    steps: list[StepDocument] | None = _optional("In order of arrival; read in order of createdAt.")
     elements: list[ElementDocument] | None = None
-    deletedSteps: list[DeletedStep] | None = None
-    pendingFeedback: list[FeedbackDocument] | None = Field(
-        default=None, description="Feedback that came before its step."
-    )
+    deletedSteps: list[DeletedItem] | None = None
+    deletedElements: list[DeletedItem] | None = None
+    pendingFeedback: list[FeedbackDocument] | None = _optional("Came before its step.")
     session: SessionState | None = None
-    bytes: int | None = Field(
-        default=None, description="About how large the steps and elements are; a bound, not a sum."
-    )
-    overflow: Literal[True] | None = Field(
-        default=None, description="Set when there are parts, or values in GridFS."
-    )
-    parts: list[str] | None = Field(
-        default=None, description="Ids of the parts in thread_overflow, oldest first."
-    )
-    searchMark: str | None = Field(
+    bytes: int | None = _optional("About the size of the steps and elements.")
+    overflow: Literal[True] | None = _optional("Set with overflow documents or values in GridFS.")
+    overflowIds: list[str] | None = _optional("Ids in thread_overflow, oldest first.")
+    searchSegment: str | None = Field(
         default=None,
         description="Segment of the search index that knows the texts, and the number in it.",
     )
     deletedAt: datetime | None = None
+    previousDeletedAt: datetime | None = _optional(
+        "When an earlier thread with this id was deleted; older steps are not taken."
+    )
 
 
 class OverflowDocument(Stored):
-    """A part of a long thread, or, with ``text``, a piece of a large text for keyword search."""
+    """Older steps of a long thread; with ``text``, a piece of a large text for keyword search."""
 
     id: str = Field(alias="_id")
     thread: str = Field(description="Id of the thread.")
     bytes: int | None = None
-    steps: list[StepDocument] | None = Field(
-        default=None, description="Older steps than the thread's document holds, in the same shape."
-    )
+    steps: list[StepDocument] | None = _optional("Older than those of the main document.")
     elements: list[ElementDocument] | None = None
-    value: str | None = Field(default=None, description="Object key of the value the text is of.")
-    text: str | None = Field(
-        default=None, description="A piece of the text; it overlaps the next one."
-    )
+    value: str | None = _optional("Object key of the value that has the text.")
+    text: str | None = _optional("A piece of the text, which overlaps the next one.")
 
 
 class UserDocument(Stored):
@@ -188,8 +236,15 @@ class UserDocument(Stored):
     createdAt: datetime
 
 
+class SettingDocument(Stored):
+    """One setting of a PraisonAI app, for all its users."""
+
+    id: str = Field(alias="_id", description="Its key.")
+    value: str | None = None
+
+
 class OwnedId(Stored):
-    """An id inside what one owner has: two owners may have the same."""
+    """An id and its owner: ChatKit's ids have 32 random bits, so two owners may have the same."""
 
     owner: str
     id: str
@@ -207,97 +262,76 @@ class ChatKitItemDocument(Stored):
 
     id: str
     type: str | None = None
-    createdAt: datetime | None = Field(default=None, description="For people; ChatKit's is inside.")
-    order: str = Field(description="Its place: `created_at` to the microsecond, then arrival.")
+    createdAt: datetime | None = _optional("For people; ChatKit's is inside.")
+    sortKey: str = Field(description="`created_at` to the microsecond, then arrival.")
+    # Columns would drop what a later ChatKit adds, and BSON dates the microseconds.
     item: dict[str, Any] = Field(
         description="The item as ChatKit's model dumps it; a reference where it is too large."
     )
-    exact: str | None = Field(
-        default=None, description="The item as JSON text, where BSON cannot hold all of it."
-    )
-    dynamic: bool | None = Field(
-        default=None, description="True where its widget came from a template."
-    )
+    rawJson: str | LargeValue | None = _optional("Its JSON text, where BSON cannot hold all of it.")
+    dynamic: bool | None = _optional("True where its widget came from a template.")
     feedback: ChatKitFeedback | None = None
 
 
 class ChatKitDeletedItem(Stored):
-    """What is left of a deleted item: where a page ended that ended with it."""
+    """Tombstone of a deleted item: pages that ended with it can go on."""
 
     id: str
-    order: str
+    sortKey: str
     at: datetime
 
 
 class ChatKitThreadDocument(Stored):
-    """One ChatKit thread, whole; or, with ``deletedAt``, what is left of a deleted one."""
+    """The main document of a ChatKit thread; with ``deletedAt``, a deleted one's tombstone."""
 
     id: OwnedId = Field(alias="_id")
-    order: str = Field(description="Its place in lists: `created_at`, then arrival, then the id.")
-    createdAt: datetime | None = Field(default=None, description="For people; ChatKit's is inside.")
-    updatedAt: datetime | None = Field(default=None, description="Time of the last write.")
-    thread: dict[str, Any] | None = Field(
-        default=None, description="The thread as ChatKit's model dumps it, without items."
+    sortKey: str = Field(description="`created_at`, then arrival, then the id.")
+    createdAt: datetime | None = _optional("For people; ChatKit's is inside.")
+    updatedAt: datetime | None = _optional("Time of the last write.")
+    thread: dict[str, Any] | None = _optional(
+        "The thread as ChatKit's model dumps it, without items."
     )
-    exact: str | None = Field(
-        default=None, description="The thread as JSON text, where BSON cannot hold all of it."
-    )
-    sequence: int | None = Field(
-        default=None, description="When the last item arrived, in microseconds since 1970."
-    )
-    items: list[ChatKitItemDocument] | None = Field(
-        default=None, description="In order of arrival."
-    )
+    rawJson: str | None = _optional("Its JSON text, where BSON cannot hold all of it.")
+    sequence: int | None = _optional("When the last item arrived, in microseconds since 1970.")
+    items: list[ChatKitItemDocument] | None = _optional("In order of arrival.")
     deletedItems: list[ChatKitDeletedItem] | None = None
-    bytes: int | None = Field(
-        default=None, description="About how large the items are; a bound, not a sum."
-    )
-    overflow: bool | None = Field(
-        default=None, description="Only of a thread with parts, or with items in GridFS."
-    )
-    parts: list[str] | None = Field(
-        default=None, description="Ids of the documents with its older items, oldest first."
-    )
+    bytes: int | None = _optional("About the size of the items.")
+    overflow: bool | None = _optional("Set when there are overflow documents, or items in GridFS.")
+    overflowIds: list[str] | None = _optional("Ids in chatkit_overflow, oldest first.")
     deletedAt: datetime | None = None
 
 
 class ChatKitOverflowDocument(Stored):
-    """A part of a long ChatKit thread."""
+    """Older items of a long ChatKit thread."""
 
     id: str = Field(alias="_id")
     thread: OwnedId = Field(description="Key of the thread.")
     bytes: int | None = None
-    first: str | None = Field(default=None, description="The first place of its items.")
-    last: str | None = Field(default=None, description="The last place of its items.")
-    items: list[ChatKitItemDocument] | None = Field(
-        default=None, description="Older items than the thread's document holds, in the same shape."
-    )
+    first: str | None = _optional("The lowest sort key of its items.")
+    last: str | None = _optional("The highest sort key of its items.")
+    items: list[ChatKitItemDocument] | None = _optional("Older than those of the main document.")
 
 
 class ChatKitUpload(Stored):
-    """What was announced of a file, and when it arrived."""
+    """A file as it was announced, and when it arrived."""
 
     name: str
     mime: str
     size: int
     objectKey: str = Field(description="Key of the file in the file store.")
     ticket: str = Field(description="Tells two announcements of one id apart.")
-    at: datetime | None = Field(default=None, description="When the file was complete.")
+    at: datetime | None = _optional("When the file was complete.")
 
 
 class ChatKitAttachmentDocument(Stored):
-    """One ChatKit attachment; or, with ``deletedAt``, what is left of a deleted one."""
+    """One ChatKit attachment; with ``deletedAt``, the tombstone of a deleted one."""
 
     id: OwnedId = Field(alias="_id")
-    threadId: str | None = None
-    attachment: dict[str, Any] | None = Field(
-        default=None, description="The attachment as ChatKit's model dumps it."
+    threadIds: list[str] | None = _optional("The threads that have messages with it.")
+    attachment: dict[str, Any] | None = _optional(
+        "The attachment as ChatKit's model dumps it, or a reference to GridFS."
     )
-    exact: str | None = Field(
-        default=None, description="The attachment as JSON text, where BSON cannot hold all of it."
-    )
-    upload: ChatKitUpload | None = Field(
-        default=None, description="Only of attachments whose file this package keeps."
-    )
+    rawJson: str | None = _optional("Its JSON text, where BSON cannot hold all of it.")
+    upload: ChatKitUpload | None = _optional("Only of attachments whose file this package keeps.")
     updatedAt: datetime | None = None
     deletedAt: datetime | None = None

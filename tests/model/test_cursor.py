@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mongo_datalayer.cursor import Cursor
 from mongo_datalayer.errors import InvalidCursorError
+from mongo_datalayer.model.cursor import Cursor
 
 ids = st.text(st.characters(exclude_categories=["Cs"]))
 moments = st.datetimes(timezones=st.just(timezone.utc))

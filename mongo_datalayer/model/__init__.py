@@ -1,0 +1,1 @@
+"""What is stored, and how Python values become BSON. Pure: no driver, no I/O."""
