@@ -8,69 +8,144 @@ here hide it. Nothing else in the package asks which driver it is talking to.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+from urllib.parse import unquote_plus
 
 import pymongo
 from bson.codec_options import CodecOptions
-from pymongo import AsyncMongoClient, ReadPreference
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.driver_info import DriverInfo
 from pymongo.errors import ConfigurationError as DriverConfigurationError
-from pymongo.errors import (
-    InvalidURI,
-    NetworkTimeout,
-    PyMongoError,
-    ServerSelectionTimeoutError,
-)
-from pymongo.topology_description import TopologyDescription
+from pymongo.errors import ExecutionTimeout, InvalidURI, NetworkTimeout
+from pymongo.server_api import ServerApi
 from pymongo.uri_parser import parse_uri
 
-from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
-from mongo_datalayer.documents import Document
-from mongo_datalayer.errors import ConfigurationError
+from mongo_datalayer.config import (
+    DEFAULT_DATABASE,
+    DEFAULT_TIMEOUT_MS,
+    SEARCH_SECONDS,
+    check_database_name,
+)
+from mongo_datalayer.errors import ConfigurationError, SearchTimeoutError
+from mongo_datalayer.model.documents import Document
 
 # Motor and mongomock-motor ship no types: their objects are used through PyMongo's.
 Client: TypeAlias = AsyncMongoClient[Document]
 Database: TypeAlias = AsyncDatabase[Document]
 Collection: TypeAlias = AsyncCollection[Document]
-Item = TypeVar("Item")
 
 
-def connect(uri: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> Client:
+SRV = "mongodb+srv://"
+
+STABLE_APIS = ("1", "1-strict")
+
+SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
+"""MongoDB's own. A URI names ``admin`` to log in there, not to keep conversations in it."""
+
+
+def connect(
+    uri: str,
+    *,
+    timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    server_api: str | None = None,
+    source: str = "The MongoDB URI",
+) -> Client:
     """A PyMongo async client for ``uri``. It connects on first use.
 
     Options in the URI win over the defaults made here: write concern ``majority``, and
     ``timeoutMS``, which bounds every operation, retries included.
 
+    Args:
+        uri: The URI.
+        timeout_ms: How long one operation may take, in milliseconds.
+        server_api: MongoDB's Stable API: ``1``, ``1-strict``, or None for all that it offers.
+        source: Where the URI is from, for messages.
+
     Raises:
         ConfigurationError: the URI cannot be used; its password is not in the message.
     """
+    check_uri(uri, source)
+    check_server_api(server_api)
+    stable = None if server_api is None else ServerApi("1", strict=server_api == "1-strict")
     try:
-        if not uri.startswith("mongodb+srv://"):  # parsing that one asks the DNS
-            parse_uri(uri, warn=False)  # the client itself would pass over a wrong option
-        return AsyncMongoClient(
-            uri, driver=DriverInfo("mongo_datalayer"), **_defaults(uri, timeout_ms)
+        client: Client = AsyncMongoClient(
+            uri,
+            driver=DriverInfo("mongo_datalayer"),
+            server_api=stable,
+            **_defaults(uri, timeout_ms),
         )
-    except (InvalidURI, DriverConfigurationError, ValueError, TypeError) as exc:
+    except (InvalidURI, DriverConfigurationError, ValueError, TypeError, OSError) as exc:
+        # from None: a traceback would show the driver's own message, which may hold the password.
+        raise _unusable(uri, source, exc) from None
+    check_write_concern(client, source)
+    return client
+
+
+def check_uri(uri: str, source: str) -> None:
+    """Raise ConfigurationError for a ``uri`` with wrong syntax or TLS files that do not serve."""
+    # Before an SRV address returns: reading files needs no DNS.
+    _check_tls_files(uri, source)
+    if uri.startswith(SRV):  # parsing that one asks the DNS
+        return
+    try:
+        parse_uri(uri, warn=False)  # the client itself would pass over a wrong option
+    except (InvalidURI, DriverConfigurationError, ValueError, TypeError, OSError) as exc:
+        raise _unusable(uri, source, exc) from None
+
+
+def check_server_api(server_api: object) -> None:
+    """Raise ConfigurationError unless ``server_api`` is None or names a Stable API."""
+    if server_api not in (None, *STABLE_APIS):
         raise ConfigurationError(
-            f"The MongoDB URI cannot be used: {_reason(uri, exc)}. "
-            "It should look like mongodb://user:password@host:27017/ or mongodb+srv://…"
-        ) from None
+            f"server_api={server_api!r} cannot be used: it takes '1', or '1-strict' to refuse all "
+            "that is not in MongoDB's Stable API."
+        )
 
 
-def open_database(client: Client, name: str) -> Database:
-    """The database ``name``; dates come back aware, in UTC, whatever the client was set to.
+def check_write_concern(client: Client, source: str) -> None:
+    """Raise ConfigurationError where the client does not ask for acknowledged writes."""
+    concern = client.write_concern
+    # mongomock's clients have none: what they return is a database of that name.
+    if isinstance(concern, WriteConcern) and not concern.acknowledged:
+        raise ConfigurationError(
+            f"{source} asks for w=0, with which nobody learns of a failed write. Leave it out, or "
+            "set w=majority."
+        )
+
+
+def open_database(client: Client, name: str | None) -> Database:
+    """The database ``name``; None for the one that the client's URI names, else ``chainlit``.
 
     Raises:
         ConfigurationError: MongoDB does not accept the name.
     """
-    try:
-        database = client.get_database(name)
-    except (pymongo.errors.InvalidName, TypeError) as exc:
-        raise ConfigurationError(f"{name!r} cannot be the name of a database: {exc}") from exc
-    return database
+    if name is None:
+        # All drivers have the method, and none asks the server.
+        name = _for_conversations(client.get_default_database(DEFAULT_DATABASE).name)
+    check_database_name(name, "database")
+    return client.get_database(name)
+
+
+def default_database(uri: str) -> str:
+    """The name of the database that :func:`open_database` opens for None. It connects to nothing.
+
+    Raises:
+        ConfigurationError: the URI cannot be used.
+    """
+    check_uri(uri, "The MongoDB URI")
+    # Not as an SRV record: parsing that one asks the DNS.
+    parsed = parse_uri(uri.replace(SRV, "mongodb://", 1), validate=False)
+    return _for_conversations(parsed["database"])
+
+
+def _for_conversations(name: str | None) -> str:
+    return DEFAULT_DATABASE if name is None or name in SYSTEM_DATABASES else name
 
 
 def open_collection(database: Database, name: str) -> Collection:
@@ -86,59 +161,45 @@ def open_collection(database: Database, name: str) -> Collection:
     )
 
 
-async def find_one(
-    collection: Collection,
-    condition: Mapping[str, Any],
-    projection: Mapping[str, Any] | None = None,
-) -> Document | None:
-    """The document that fits, or None. Not for where the driver's own retries are needed."""
-    if not isinstance(collection, AsyncCollection):
-        found: Document | None = await collection.find_one(dict(condition), projection)
-        return found
-    shown = {} if projection is None else {"projection": projection}
-    cursor = await _cursor_of(
-        collection, "find", {"filter": condition, **shown, "limit": 1, "singleBatch": True}
-    )
-    return next(iter(cursor["firstBatch"]), None)
+BATCH_SIZE = 1000
+"""How many documents one answer of an aggregation holds, unless they are too large."""
 
 
 async def aggregate(
     collection: Collection, pipeline: Sequence[Mapping[str, Any]], **options: Any
 ) -> list[Document]:
     """All documents of one aggregation; ``options`` are those of the command."""
-    if isinstance(collection, AsyncCollection):
-        one_batch = {"pipeline": pipeline, "cursor": {"batchSize": _BATCH_SIZE}}
-        read = await _cursor_of(collection, "aggregate", {**one_batch, **options})
-        if not read["id"]:
-            whole: list[Document] = read["firstBatch"]
-            return whole
-    cursor = await _settled(collection.aggregate(list(pipeline), **options))
+    # A page of a list has more than the 101 documents of a first batch: one round trip, not two.
+    cursor = await _settled(collection.aggregate(list(pipeline), batchSize=BATCH_SIZE, **options))
     documents: list[Document] = await cursor.to_list(None)
     return documents
 
 
-async def _cursor_of(collection: Collection, name: str, command: Mapping[str, Any]) -> Document:
-    """The cursor in a command's answer, as it is: the driver's object costs a tenth of a read."""
-    concern = collection.read_concern.document
-    reply: Document = await collection.database.command(
-        {name: collection.name, **command, **({"readConcern": concern} if concern else {})},
-        codec_options=collection.codec_options,
-        read_preference=collection.read_preference,
-    )
-    cursor: Document = reply["cursor"]
-    return cursor
+_ALL_OF_IT = 0.9  # the driver subtracts a round trip from what the server may take
 
 
-async def batches(found: AsyncIterator[Item], size: int) -> AsyncIterator[list[Item]]:
-    """What a cursor finds, ``size`` at a time; fewer in the last one."""
-    batch: list[Item] = []
-    async for each in found:
-        batch.append(each)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+@contextmanager
+def bounded_search(advice: str) -> Iterator[None]:
+    """End a search after :data:`SEARCH_SECONDS`, on the server too.
+
+    Args:
+        advice: A sentence on what is quicker.
+
+    Raises:
+        SearchTimeoutError: that time is over. An operation that has less time ends with the
+            driver's own error.
+    """
+    began = time.monotonic()
+    try:
+        with pymongo.timeout(SEARCH_SECONDS):
+            yield
+    # One text is compared without a break, so the driver may give up before the server does.
+    except (ExecutionTimeout, NetworkTimeout) as exc:
+        if time.monotonic() - began < SEARCH_SECONDS * _ALL_OF_IT:
+            raise
+        raise SearchTimeoutError(
+            f"The search took longer than {SEARCH_SECONDS:g} s and was stopped. {advice}"
+        ) from exc
 
 
 async def index_information(collection: Collection) -> list[Document]:
@@ -158,37 +219,6 @@ def timeout(client: Client) -> float | None:
     return client.options.timeout
 
 
-def is_cancellable(client: Client) -> bool:
-    """Whether cancelling the task that waits for an operation ends it: Motor's are in threads."""
-    return isinstance(client, AsyncMongoClient)
-
-
-def no_answer(client: Client, seconds: float) -> PyMongoError:
-    """The error of an operation that got no answer in this time; it says what is known of why."""
-    description = client.topology_description
-    if isinstance(description, TopologyDescription) and not description.has_writable_server():
-        errors = {
-            f"{host}:{port}: {server.error or server.server_type_name}"
-            for (host, port), server in description.server_descriptions().items()
-        }
-        return ServerSelectionTimeoutError(
-            f"No server that takes writes was found within {seconds:g} s: "
-            f"{', '.join(sorted(errors))}"
-        )
-    return NetworkTimeout(f"MongoDB did not answer within {seconds:g} s.")
-
-
-def primary(client: Client) -> str | None:
-    """Where the replica set's primary is, as far as the client knows now."""
-    description = client.topology_description
-    if not isinstance(description, TopologyDescription):
-        return None  # mongomock's
-    for (host, port), server in description.server_descriptions().items():
-        if server.server_type_name == "RSPrimary":
-            return f"{host}:{port}"
-    return None
-
-
 async def close(client: Client) -> None:
     """Close the client's connections."""
     await _settled(client.close())
@@ -198,10 +228,15 @@ async def _settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-# So many that what ends the first batch of an aggregation is its size, 16 MB.
-_BATCH_SIZE = 1_000_000
-
+# By itself the driver returns dates without a zone, which Python compares with no aware one.
 _CODEC_OPTIONS: CodecOptions[Document] = CodecOptions(tz_aware=True)
+
+
+def _unusable(uri: str, source: str, exc: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"{source} cannot be used: {_reason(uri, exc)}. "
+        "It should look like mongodb://user:password@host:27017/ or mongodb+srv://…"
+    )
 
 
 def _reason(uri: str, exc: Exception) -> str:
@@ -215,11 +250,36 @@ def _reason(uri: str, exc: Exception) -> str:
     return "special characters in its user name and password must be percent-encoded"
 
 
+def _check_tls_files(uri: str, source: str) -> None:
+    """Load the files of TLS options: the driver's own errors do not name the file."""
+    options = _options(uri)
+    password = options.get("tlscertificatekeyfilepassword", "")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in ("tlsCAFile", "tlsCRLFile", "tlsCertificateKeyFile"):
+        path = options.get(name.lower())
+        try:
+            if path is not None and name == "tlsCertificateKeyFile":
+                context.load_cert_chain(path, password=password)
+            elif path is not None:
+                context.load_verify_locations(path)
+        except OSError as exc:  # SSLError is one
+            reason = exc.strerror or exc
+            if isinstance(exc, ssl.SSLError):
+                reason = f"it holds nothing that can be used ({exc.reason or reason})"
+            raise ConfigurationError(f"{source} cannot be used: {name}={path}: {reason}.") from None
+
+
+def _options(uri: str) -> dict[str, str]:
+    """The options in a URI by their names in lower case."""
+    # MongoDB's URIs separate options with & or with ;, and their names have no case.
+    pairs = uri.partition("?")[2].replace(";", "&").split("&")
+    named = (pair.partition("=") for pair in pairs)
+    return {name.lower(): unquote_plus(value) for name, _, value in named}
+
+
 def _defaults(uri: str, timeout_ms: int) -> dict[str, Any]:
     """Options the URI does not speak of; a keyword argument would overrule the URI's own."""
-    named = {
-        part.partition("=")[0].lower()
-        for part in uri.partition("?")[2].replace(";", "&").split("&")
-    }
+    # majority: a write that the primary alone has confirmed can be lost with it.
     defaults = {"w": "majority", "timeoutMS": timeout_ms}
+    named = _options(uri)
     return {name: value for name, value in defaults.items() if name.lower() not in named}

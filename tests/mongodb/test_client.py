@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from pymongo import WriteConcern
 
-from mongo_datalayer import driver
 from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
 from mongo_datalayer.errors import ConfigurationError
+from mongo_datalayer.mongodb import client as driver
 
 Connect = Callable[..., driver.Client]
 
@@ -96,6 +98,41 @@ async def test_a_bad_uri_is_refused_without_its_password(connect: Connect, uri: 
     assert PASSWORD not in shown
     assert "mongodb://user:password@host:27017/" in shown
     assert caught.value.__suppress_context__  # the driver's own message might show it
+
+
+@pytest.mark.parametrize("option", ["tlsCAFile", "tlsCRLFile", "tlsCertificateKeyFile"])
+@pytest.mark.parametrize("file", ["missing", "folder", "empty", "text"])
+@pytest.mark.parametrize("scheme", ["mongodb", "mongodb+srv"])
+async def test_a_tls_file_that_does_not_serve_is_named(
+    connect: Connect, tmp_path: Path, option: str, file: str, scheme: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("no certificate")
+    path = tmp_path / file
+    uri = f"{scheme}://user:{PASSWORD}@a.example.com/?tls=true&{option}={quote_plus(str(path))}"
+
+    with pytest.raises(ConfigurationError) as caught:
+        connect(uri, source="MONGODB_URI")
+
+    assert str(caught.value).startswith(f"MONGODB_URI cannot be used: {option}={path}: ")
+    assert PASSWORD not in str(caught.value)
+
+
+async def test_writes_must_be_acknowledged(connect: Connect) -> None:
+    with pytest.raises(ConfigurationError, match="The MongoDB URI asks for w=0"):
+        connect("mongodb://localhost:1/?w=0")
+
+
+@pytest.mark.parametrize("scheme", ["mongodb", "mongodb+srv"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("", "chainlit"), ("/", "chainlit"), ("/talks?w=1", "talks"), ("/admin", "chainlit")],
+)
+def test_the_database_of_a_uri_without_a_connection(scheme: str, path: str, name: str) -> None:
+    uri = f"{scheme}://user:{PASSWORD}@a.example.com{path}"
+
+    assert driver.default_database(uri) == name
 
 
 async def test_a_name_that_no_database_can_have(connect: Connect) -> None:

@@ -1,0 +1,1 @@
+"""The driver seam: connecting, retrying, ordering writes."""
