@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Creates the indexes the data layer uses; the same as ``mongo-datalayer indexes apply``.
+"""Creates the indexes that the data layer uses, as ``mongo-datalayer indexes apply`` does.
 
-Runs from a checkout without installing it: it needs pymongo, click and pydantic-settings only.
+Runs from a checkout that is not installed. It needs only pymongo, click, rich and
+pydantic-settings.
 
 Example:
     python scripts/create_indexes.py --uri mongodb://localhost:27017 --database chainlit

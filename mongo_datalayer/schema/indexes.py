@@ -1,41 +1,55 @@
-"""The indexes the package's queries use: declared once, compared with what is there, created."""
+"""The indexes that the package's queries use: declared once, compared with a database, created."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import OperationFailure
 
-from mongo_datalayer.documents import SEARCH_WORDS, Document
-from mongo_datalayer.driver import Database, index_information, open_collection
-
-TOMBSTONE_SECONDS = 24 * 3600
-
-BUCKET = "fs"
-"""The GridFS bucket of large values, and of files unless the app names another one."""
+from mongo_datalayer.config import BUCKET, TOMBSTONE_SECONDS
+from mongo_datalayer.model.documents import (
+    CHATKIT_TOMBSTONE,
+    SEARCH_WORDS,
+    TEXT,
+    TOMBSTONE,
+    Document,
+)
+from mongo_datalayer.mongodb.client import Database, index_information, open_collection
+from mongo_datalayer.mongodb.error_reason import error_reason
+from mongo_datalayer.mongodb.logger import get_logger
+from mongo_datalayer.schema.plan import SchemaObject, State, apply_plan
 
 # What the server adds to an index by itself, or what does not change what the index does.
 _NOT_COMPARED = frozenset({"v", "key", "name", "ns", "background"})
 
+# Unauthorized, AuthenticationFailed, MaxTimeMSExpired: no other index would fare better.
+_NO_FAULT_OF_AN_INDEX = frozenset({13, 18, 50})
+
+logger = get_logger(__name__)
+
 
 @dataclass(frozen=True)
-class Index:
-    """One index: which query needs it is said where it is declared.
+class Index(SchemaObject):
+    """One index. The comment above its declaration names the query that needs it.
 
     Attributes:
         collection: Name of the collection.
         name: Name of the index.
         keys: Fields with 1 or -1, in order.
         options: MongoDB's options: ``unique``, ``sparse``, ``expireAfterSeconds``, …
+        state: What a database has in its place; ``missing`` until it is compared with one.
+        problem: Why the server could not create it.
     """
 
     collection: str
     name: str
     keys: tuple[tuple[str, int], ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    state: State = field(default="missing", compare=False)
+    problem: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.collection}.{self.name}"
@@ -45,133 +59,148 @@ class Index:
         """The index as the driver creates it."""
         return IndexModel(list(self.keys), name=self.name, **self.options)
 
-    def same_as(self, present: Mapping[str, Any]) -> bool:
-        """Whether ``present``, as the server lists it, does what this index should do."""
-        options = {key: value for key, value in present.items() if key not in _NOT_COMPARED}
-        return tuple(present["key"].items()) == self.keys and options == dict(self.options)
+    def same_as(self, listed: Mapping[str, Any]) -> bool:
+        """Whether ``listed``, an index as the server lists it, does what this one should do."""
+        options = {key: value for key, value in listed.items() if key not in _NOT_COMPARED}
+        # The order of keys counts: an index on (a, b) does not serve the queries of (b, a).
+        return tuple(listed["key"].items()) == self.keys and options == dict(self.options)
 
+    def rivals(self, listed: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The indexes of the collection that have its name or its keys: MongoDB allows one."""
+        return [
+            other
+            for other in listed
+            if other["name"] == self.name or tuple(other["key"].items()) == self.keys
+        ]
+
+    @classmethod
+    async def apply(cls, database: Database, objects: Sequence[Index]) -> list[Index]:
+        """Create indexes of one collection, in place of those that differ.
+
+        One that the stored documents do not allow does not stop the others.
+        """
+        collection = open_collection(database, objects[0].collection)
+        if any(index.state == "different" for index in objects):
+            listed = await index_information(collection)
+            rivals = [rival["name"] for index in objects for rival in index.rivals(listed)]
+            # First, as MongoDB refuses a second index with the same name or the same keys.
+            for name in dict.fromkeys(rivals):
+                await collection.drop_index(name)
+        try:
+            await collection.create_indexes([index.model for index in objects])
+        except OperationFailure as exc:
+            if exc.code in _NO_FAULT_OF_AN_INDEX:
+                raise
+            if len(objects) == 1:
+                return [replace(objects[0], state="failed", problem=error_reason(exc))]
+            # One command creates all or none.
+            return [result for index in objects for result in await cls.apply(database, [index])]
+        return [replace(index, state="created") for index in objects]
+
+
+def _index(collection: str, name: str, *fields: str, **options: Any) -> Index:
+    """An index; a field with a leading ``-`` is in descending order."""
+    keys = ((f[1:], DESCENDING) if f.startswith("-") else (f, ASCENDING) for f in fields)
+    return Index(collection, name, tuple(keys), options)
+
+
+def _expiring(filter: Mapping[str, Any]) -> dict[str, Any]:
+    return {"expireAfterSeconds": TOMBSTONE_SECONDS, "partialFilterExpression": dict(filter)}
+
+
+# Documents of other applications in collections of these names are in none of the indexes.
+_OWNED: Mapping[str, Any] = {"partialFilterExpression": {"userId": dict(TEXT)}}
+_FAVORITE = "steps.metadata.favorite"
 
 DECLARED: tuple[Index, ...] = (
     # get_user and create_user; the uniqueness makes one user of two logins at once.
-    Index("users", "identifier", (("identifier", ASCENDING),), {"unique": True}),
+    _index(
+        *("users", "identifier", "identifier"),
+        unique=True,
+        partialFilterExpression={"identifier": dict(TEXT)},
+    ),
     # list_threads: the filter, the order and the cursor in one.
-    Index(
-        "threads",
-        "user_activity",
-        (("userId", ASCENDING), ("updatedAt", DESCENDING), ("_id", DESCENDING)),
-    ),
+    _index("threads", "user_activity", "userId", "-updatedAt", "-_id", **_OWNED),
     # list_threads of a layer that orders by creation.
-    Index(
-        "threads",
-        "user_creation",
-        (("userId", ASCENDING), ("createdAt", DESCENDING), ("_id", DESCENDING)),
-    ),
+    _index("threads", "user_creation", "userId", "-createdAt", "-_id", **_OWNED),
     # delete_step, and feedback that names no thread: Chainlit gives only the step's id.
-    Index("threads", "step", (("steps.id", ASCENDING),)),
+    _index("threads", "step", "steps.id", sparse=True),
     # delete_feedback; sparse, so that threads without feedback pay nothing.
-    Index("threads", "feedback", (("steps.feedback.id", ASCENDING),), {"sparse": True}),
-    Index("threads", "pending_feedback", (("pendingFeedback.id", ASCENDING),), {"sparse": True}),
+    _index("threads", "feedback", "steps.feedback.id", sparse=True),
+    _index("threads", "pending_feedback", "pendingFeedback.id", sparse=True),
     # delete_element without a thread.
-    Index("threads", "element", (("elements.id", ASCENDING),), {"sparse": True}),
+    _index("threads", "element", "elements.id", sparse=True),
     # get_favorite_steps.
-    Index(
-        "threads",
-        "user_favorites",
-        (("userId", ASCENDING), ("steps.metadata.favorite", ASCENDING)),
-        {"partialFilterExpression": {"steps.metadata.favorite": True}},
+    _index(
+        *("threads", "user_favorites", "userId", _FAVORITE),
+        partialFilterExpression={_FAVORITE: True},
     ),
     # list_threads with a search, and get_favorite_steps: the long threads of a user.
-    Index(
-        "threads",
-        "user_long",
-        (
-            ("userId", ASCENDING),
-            ("overflow", ASCENDING),
-            ("updatedAt", DESCENDING),
-            ("_id", DESCENDING),
-        ),
-        {"partialFilterExpression": {"overflow": True}},
+    _index(
+        *("threads", "user_long", "userId", "overflow", "-updatedAt", "-_id"),
+        partialFilterExpression={"overflow": True},
     ),
-    # What belongs to a thread, its parts apart from the pieces of its large texts.
-    Index("thread_overflow", "thread", (("thread", ASCENDING), ("value", ASCENDING))),
+    # A thread's overflow documents, apart from the pieces of its large texts.
+    _index("thread_overflow", "thread", "thread", "value"),
     # The pieces of a large text.
-    Index("thread_overflow", "value", (("value", ASCENDING),), {"sparse": True}),
+    _index("thread_overflow", "value", "value", sparse=True),
     # The same as of threads: an old step, feedback or element.
-    Index("thread_overflow", "step", (("steps.id", ASCENDING),), {"sparse": True}),
-    Index("thread_overflow", "feedback", (("steps.feedback.id", ASCENDING),), {"sparse": True}),
-    Index("thread_overflow", "element", (("elements.id", ASCENDING),), {"sparse": True}),
-    Index(
-        "thread_overflow",
-        "favorites",
-        (("thread", ASCENDING), ("steps.metadata.favorite", ASCENDING)),
-        {"partialFilterExpression": {"steps.metadata.favorite": True}},
+    _index("thread_overflow", "step", "steps.id", sparse=True),
+    _index("thread_overflow", "feedback", "steps.feedback.id", sparse=True),
+    _index("thread_overflow", "element", "elements.id", sparse=True),
+    _index(
+        *("thread_overflow", "favorites", "thread", _FAVORITE),
+        partialFilterExpression={_FAVORITE: True},
     ),
     # delete_user_session.
-    Index("threads", "session", (("session.id", ASCENDING),), {"sparse": True}),
+    _index("threads", "session", "session.id", sparse=True),
     # The two of the GridFS specification, under the names every driver gives them.
-    Index(
-        "fs.files", "filename_1_uploadDate_1", (("filename", ASCENDING), ("uploadDate", ASCENDING))
-    ),
-    Index(
-        "fs.chunks",
-        "files_id_1_n_1",
-        (("files_id", ASCENDING), ("n", ASCENDING)),
-        {"unique": True},
-    ),
+    _index("fs.files", "filename_1_uploadDate_1", "filename", "uploadDate"),
+    _index("fs.chunks", "files_id_1_n_1", "files_id", "n", unique=True),
     # Files of a thread; other applications' files are not in it.
-    Index(
-        "fs.files",
-        "thread",
-        (("metadata.threadId", ASCENDING),),
-        {"partialFilterExpression": {"metadata.owner": "mongo_datalayer"}},
+    _index(
+        *("fs.files", "thread", "metadata.threadId"),
+        partialFilterExpression={"metadata.owner": "mongo_datalayer"},
     ),
-    # The server removes what is left of a deleted thread.
-    Index(
-        "threads",
-        "deleted",
-        (("deletedAt", ASCENDING),),
-        {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
-    ),
-    # ChatKit's load_threads: the owner, the order and the cursor in one.
-    Index("chatkit_threads", "owner_order", (("_id.owner", ASCENDING), ("order", ASCENDING))),
-    Index(
-        "chatkit_threads",
-        "deleted",
-        (("deletedAt", ASCENDING),),
-        {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
-    ),
+    # The server removes the tombstone of a deleted thread.
+    _index("threads", "deleted", "deletedAt", **_expiring(TOMBSTONE)),
+    # ChatKit's load_threads: the owner, the sort key and the cursor in one.
+    _index("chatkit_threads", "owner_sort_key", "_id.owner", "sortKey"),
+    _index("chatkit_threads", "deleted", "deletedAt", **_expiring(CHATKIT_TOMBSTONE)),
     # An old item of a ChatKit thread.
-    Index("chatkit_overflow", "item", (("thread", ASCENDING), ("items.id", ASCENDING))),
-    # Which parts a page of items is in; the ids make the index answer by itself.
-    Index(
-        "chatkit_overflow",
-        "range",
-        (
-            ("thread", ASCENDING),
-            ("first", ASCENDING),
-            ("last", ASCENDING),
-            ("_id", ASCENDING),
-        ),
-    ),
+    _index("chatkit_overflow", "item", "thread", "items.id"),
+    # Which overflow documents a page of items is in; with the ids the index alone answers.
+    _index("chatkit_overflow", "range", "thread", "first", "last", "_id"),
     # ChatKit's delete_thread: the attachments of the thread.
-    Index(
-        "chatkit_attachments", "owner_thread", (("_id.owner", ASCENDING), ("threadId", ASCENDING))
-    ),
-    Index(
-        "chatkit_attachments",
-        "deleted",
-        (("deletedAt", ASCENDING),),
-        {"sparse": True, "expireAfterSeconds": TOMBSTONE_SECONDS},
-    ),
+    _index("chatkit_attachments", "owner_threads", "_id.owner", "threadIds"),
+    _index("chatkit_attachments", "deleted", "deletedAt", **_expiring(CHATKIT_TOMBSTONE)),
 )
 
 SEARCH: tuple[Index, ...] = (
     # Which threads a segment of the search index knows, and which ones none does.
-    Index("threads", "user_search", (("userId", ASCENDING), ("searchMark", ASCENDING))),
-    # The words and joints of a user's segments.
-    Index(SEARCH_WORDS, "user_joints", (("userId", ASCENDING), ("joints", ASCENDING))),
+    _index("threads", "user_search", "userId", "searchSegment", **_OWNED),
+    # The headers of a user's segments, and their pages by n-grams.
+    _index(SEARCH_WORDS, "user_ngrams", "userId", "ngrams"),
 )
 """What the search index needs besides; only where it is used."""
+
+
+CONSOLE: tuple[Index, ...] = (
+    # The console's list: the newest conversations of all users. Apps themselves do not need it.
+    _index("threads", "console_activity", "-updatedAt", "-_id"),
+    # The long ones among them, whose overflow documents are read too.
+    _index(
+        *("threads", "console_long", "overflow", "-updatedAt", "-_id"),
+        partialFilterExpression={"overflow": True},
+    ),
+    # The same of ChatKit's threads, for usage.
+    _index("chatkit_threads", "console_activity", "-updatedAt"),
+    _index(
+        *("chatkit_threads", "console_long", "overflow", "-updatedAt"),
+        partialFilterExpression={"overflow": True},
+    ),
+)
+"""What the console needs besides; `mongo-datalayer console --create-index` makes them."""
 
 
 def in_bucket(collection: str, bucket: str) -> str:
@@ -202,56 +231,65 @@ class IndexReport:
     """The declared indexes against a database.
 
     Attributes:
-        present: Declared, and there before.
-        created: Declared, and made just now.
-        missing: Declared, and not there.
-        different: Declared, but another index has the name, or the keys with other options.
+        indexes: The declared indexes with their state.
         unknown: Names (``collection.index``) of indexes that are there and not declared.
     """
 
-    present: tuple[Index, ...] = ()
-    created: tuple[Index, ...] = ()
-    missing: tuple[Index, ...] = ()
-    different: tuple[Index, ...] = ()
+    indexes: tuple[Index, ...]
     unknown: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> tuple[Index, ...]:
+        """Declared, and there before."""
+        return self._in("present")
+
+    @property
+    def created(self) -> tuple[Index, ...]:
+        """Declared, and created just now."""
+        return self._in("created")
+
+    @property
+    def missing(self) -> tuple[Index, ...]:
+        """Declared, and not there."""
+        return self._in("missing")
+
+    @property
+    def different(self) -> tuple[Index, ...]:
+        """Declared, but another index has the name, or the keys with other options."""
+        return self._in("different")
+
+    @property
+    def failed(self) -> tuple[Index, ...]:
+        """Declared, and the server could not create it; ``problem`` says why."""
+        return self._in("failed")
 
     @property
     def complete(self) -> bool:
         """True when every declared index is there as declared."""
-        return not self.missing and not self.different
+        return not (self.missing or self.different or self.failed)
+
+    def _in(self, state: State) -> tuple[Index, ...]:
+        return tuple(index for index in self.indexes if index.state == state)
 
 
-def compare_indexes(
-    declared: Iterable[Index], present: Mapping[str, list[Document]]
-) -> IndexReport:
-    """The difference between ``declared`` and what each collection lists in ``present``."""
-    claimed: set[str] = set()
-    there, missing, different = [], [], []
-    for index in declared:
-        rivals = [
-            listed
-            for listed in present.get(index.collection, [])
-            if listed["name"] == index.name or tuple(listed["key"].items()) == index.keys
-        ]
-        claimed.update(f"{index.collection}.{rival['name']}" for rival in rivals)
-        if any(index.same_as(rival) for rival in rivals):
-            there.append(index)
-        elif rivals:
-            different.append(index)
-        else:
-            missing.append(index)
-    listed_names = {
+def compare_indexes(declared: Iterable[Index], listed: Mapping[str, list[Document]]) -> IndexReport:
+    """The declared indexes against what the server lists of each collection. Pure."""
+    unknown = {
         f"{collection}.{index['name']}"
-        for collection, indexes in present.items()
+        for collection, indexes in listed.items()
         for index in indexes
         if index["name"] != "_id_"
     }
-    return IndexReport(
-        present=tuple(there),
-        missing=tuple(missing),
-        different=tuple(different),
-        unknown=tuple(sorted(listed_names - claimed)),
-    )
+    unknown -= {str(index) for index in CONSOLE}
+    compared = []
+    for index in declared:
+        rivals = index.rivals(listed.get(index.collection, ()))
+        unknown -= {f"{index.collection}.{rival['name']}" for rival in rivals}
+        state: State = "different" if rivals else "missing"
+        if any(index.same_as(rival) for rival in rivals):
+            state = "present"
+        compared.append(replace(index, state=state))
+    return IndexReport(tuple(compared), tuple(sorted(unknown)))
 
 
 async def check_indexes(
@@ -259,18 +297,36 @@ async def check_indexes(
 ) -> IndexReport:
     """Compare the declared indexes with those of ``database``; changes nothing.
 
+    The arguments are those of :func:`apply_indexes`.
+    """
+    collections = set(await database.list_collection_names())
+    # The command line cannot see the app's options; the collection tells that it searches so.
+    declared = declared_indexes(bucket, search=search or SEARCH_WORDS in collections)
+    return await _compared(database, declared, collections)
+
+
+async def _compared(
+    database: Database, declared: Sequence[Index], collections: set[str]
+) -> IndexReport:
+    listed = {
+        name: await index_information(open_collection(database, name))
+        for name in sorted({index.collection for index in declared} & collections)
+    }
+    return compare_indexes(declared, listed)
+
+
+async def apply_console_indexes(database: Database, *, create: bool = True) -> IndexReport:
+    """Create what the console needs besides and is missing; safe to repeat.
+
     Args:
         database: The database.
-        bucket: The GridFS bucket of the files.
-        search: Whether the search index is used; it also is where it has been built before.
+        create: Unset it to compare only.
     """
-    there = set(await database.list_collection_names())
-    declared = declared_indexes(bucket, search=search or SEARCH_WORDS in there)
-    collections = sorted({index.collection for index in declared} & there)
-    present = {
-        name: await index_information(open_collection(database, name)) for name in collections
-    }
-    return compare_indexes(declared, present)
+    collections = set(await database.list_collection_names())
+    report = await _compared(database, CONSOLE, collections)
+    if not create:
+        return report
+    return IndexReport(tuple(await apply_plan(database, report.indexes)), report.unknown)
 
 
 async def apply_indexes(
@@ -283,50 +339,23 @@ async def apply_indexes(
 ) -> IndexReport:
     """Create the declared indexes that are missing; safe to repeat.
 
-    Those of a collection together, in one pass over its documents; one after the other where
-    ``on_created`` wants to be told of each.
-
     An index that is there under a declared name or with declared keys, but differs, is left alone
-    and reported, unless ``replace_different`` is set: then it is dropped and made anew. Indexes
-    this package does not know are never touched.
+    and reported, unless ``replace_different`` is set. Then it is dropped and created again. Indexes
+    that this package does not know are never touched.
 
     Args:
         database: The database.
         bucket: The GridFS bucket of the files.
         search: Whether the search index is used; it also is where it has been built before.
-        replace_different: Make anew what differs.
-        on_created: Called after each index is made, with it and the seconds that took.
+        replace_different: Replace what differs.
+        on_created: Called after each index, with it and the seconds it took. Without it the indexes
+            that cannot be created are logged as errors.
     """
     before = await check_indexes(database, bucket=bucket, search=search)
-    replaced = before.different if replace_different else ()
-    for index in replaced:
-        await _drop_rivals(database, index)
-    created = (*before.missing, *replaced)
-    if on_created is None:
-        for name in dict.fromkeys(index.collection for index in created):
-            models = [index.model for index in created if index.collection == name]
-            await open_collection(database, name).create_indexes(models)
-    else:
-        await _create_each(database, created, on_created)
-    return IndexReport(
-        present=before.present,
-        created=created,
-        different=() if replace_different else before.different,
-        unknown=before.unknown,
+    indexes = await apply_plan(
+        database, before.indexes, replace=replace_different, on_applied=on_created
     )
-
-
-async def _create_each(
-    database: Database, indexes: Iterable[Index], on_created: Callable[[Index, float], None]
-) -> None:
-    for index in indexes:
-        began = time.monotonic()
-        await open_collection(database, index.collection).create_indexes([index.model])
-        on_created(index, time.monotonic() - began)
-
-
-async def _drop_rivals(database: Database, index: Index) -> None:
-    collection = open_collection(database, index.collection)
-    for listed in await index_information(collection):
-        if listed["name"] == index.name or tuple(listed["key"].items()) == index.keys:
-            await collection.drop_index(listed["name"])
+    report = IndexReport(tuple(indexes), before.unknown)
+    for index in () if on_created else report.failed:
+        logger.error("The index %s cannot be created: %s", index, index.problem)
+    return report

@@ -1,18 +1,31 @@
-"""The views that show conversations, whatever their length, to people in the mongo shell.
+"""The views that show conversations of any length to people in the mongo shell.
 
 ``conversations`` shows a thread whole and in reading order, ``conversation_steps`` each step by
-itself. The app does not use them. Their names and their fields stay what they are when
-conversations are stored in another way: queries of them go on to work.
+itself. The app does not use them. Their names and fields stay when conversations are stored in
+another way, so that queries of them keep working.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
-from mongo_datalayer.documents import OVERFLOW, THREADS, Document
-from mongo_datalayer.driver import Database
+from pymongo.errors import OperationFailure
+
+from mongo_datalayer.config import LEAST_SERVER_OF_VIEWS
 from mongo_datalayer.errors import MongoDataLayerError
+from mongo_datalayer.model.documents import NOT_DELETED, OVERFLOW, THREADS, Document
+from mongo_datalayer.mongodb.client import Database, aggregate, open_collection
+from mongo_datalayer.mongodb.unsupported import is_unsupported
+from mongo_datalayer.schema.plan import (
+    MADE_BY,
+    SchemaObject,
+    State,
+    apply_plan,
+    compare,
+    list_collections,
+)
 
 CONVERSATIONS = "conversations"
 """Name of the view with one document for each thread."""
@@ -20,30 +33,20 @@ CONVERSATIONS = "conversations"
 STEPS = "conversation_steps"
 """Name of the view with one document for each step."""
 
-LEAST_SERVER = (5, 2)
-"""The first MongoDB that knows ``$sortArray``."""
-
+# Matches nothing, and is refused where the operator is not known.
+_PROBE: Document = {"$match": {"_id": None, "$expr": {"$sortArray": {"input": [], "sortBy": 1}}}}
 HEADER = ("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt")
 """Fields of a thread that ``conversations`` shows before the steps."""
 
 INTERNAL = frozenset(
-    {"deletedSteps", "pendingFeedback", "session", "deletedAt", "bytes", "overflow", "parts"}
-    | {"searchMark"}
+    {"deletedSteps", "pendingFeedback", "session", "deletedAt", "bytes", "overflow", "overflowIds"}
+    | {"searchSegment", "deletedElements", "previousDeletedAt", "stepless"}
 )
 """Fields of a thread that only the layer needs; no view shows them."""
 
 WHOLE_BYTES = 15 * 1024 * 1024
 """A thread that is larger is not shown whole: MongoDB's documents end at 16 MB."""
 
-State: TypeAlias = Literal["present", "missing", "outdated", "foreign", "collection", "set"]
-"""What there is under a view's name.
-
-``present``, the view as declared; ``missing``, nothing; ``outdated``, the view of another version
-of this package; ``foreign``, a view that somebody else made; ``collection``, no view at all;
-``set``, the view as declared, since just now.
-"""
-
-_MADE_BY = "mongo_datalayer: "
 _NOTE = (
     "This conversation is too long for one document. These are its newest steps; all of them are "
     f"in the view {STEPS}."
@@ -56,30 +59,35 @@ _NOTE = (
 def conversations_pipeline() -> list[Document]:
     """What the view ``conversations`` does with ``threads``. Pure.
 
-    The comment in the first stage says that this package made it. A thread that would not fit into
-    a document is shown as its head alone: joining it would end every query of the view.
+    A thread that would not fit into one document is shown without its overflow documents: joining
+    them would end every query of the view.
     """
     whole = {"$lte": [_sum("$$ROOT", "$sizes.bytes"), WHOLE_BYTES]}
+    sizes = {"bytes": {"$bsonSize": "$$ROOT"}, "steps": _length("$steps")}
+    all_joined = {"$eq": [{"$size": "$found"}, {"$size": "$sizes"}]}
     return [
         _of_this_package(CONVERSATIONS),
-        _lookup("parts", "sizes", {"bytes": {"$bsonSize": "$$ROOT"}, "steps": _length("$steps")}),
-        {"$set": {"joined": {"$cond": [whole, "$parts", []]}}},
+        # The sizes alone first: joining too much would end the query, not shorten the result.
+        _lookup("overflowIds", "sizes", sizes),
+        {"$set": {"joined": {"$cond": [whole, "$overflowIds", []]}}},
         _lookup("joined", "found", {"steps": 1, "elements": 1}),
-        {"$set": {"found": _in_order_of_parts("$found")}},
+        {"$set": {"found": _oldest_first("$found")}},
         {
             "$project": {
-                # Each as an expression: only then they stand in this order.
+                # Each as an expression: a plain 1 would keep the stored order of the fields.
                 **{name: f"${name}" for name in HEADER},
-                "incomplete": {"$cond": [_all_joined(), "$$REMOVE", _incomplete()]},
-                "steps": _in_reading_order(_not_deleted(_joined("steps"))),
-                "elements": _joined("elements"),
+                "incomplete": {"$cond": [all_joined, "$$REMOVE", _incomplete()]},
+                "steps": _in_reading_order(_not_deleted(_joined("steps"), "$deletedSteps")),
+                "elements": _in_order_of_calls(
+                    _not_deleted(_joined("elements"), "$deletedElements")
+                ),
             }
         },
     ]
 
 
 def _lookup(local: str, into: str, fields: Document) -> Document:
-    """Some fields of the parts that a thread lists."""
+    """Some fields of a thread's overflow documents."""
     return {
         "$lookup": {
             "from": OVERFLOW,
@@ -95,25 +103,21 @@ def _sum(document: str, sizes: str) -> Document:
     return {"$add": [{"$bsonSize": document}, {"$sum": sizes}]}
 
 
-def _in_order_of_parts(found: str) -> Document:
-    """The parts as the thread lists them, oldest first; MongoDB gives them in any order."""
-    part = {"place": {"$indexOfArray": [_array("$parts"), "$$part._id"]}, "of": "$$part"}
-    return {
-        "$map": {
-            "input": {
-                "$sortArray": {
-                    "input": {"$map": {"input": found, "as": "part", "in": part}},
-                    "sortBy": {"place": 1},
-                }
-            },
-            "as": "sorted",
-            "in": "$$sorted.of",
-        }
-    }
+def _oldest_first(found: str) -> Document:
+    """Overflow documents in the thread's own order; ``$lookup`` returns them in any."""
+    rank = {"$indexOfArray": [_array("$overflowIds"), "$$item._id"]}
+    return _sorted(found, "$$item", {"rank": rank})
+
+
+def _sorted(items: Any, value: Any, keys: Document) -> Document:
+    """An array of the ``value`` of each item, sorted by the ``keys`` computed from the item."""
+    keyed = {"$map": {"input": items, "as": "item", "in": {**keys, "value": value}}}
+    by_keys = {"$sortArray": {"input": keyed, "sortBy": dict.fromkeys(keys, 1)}}
+    return {"$map": {"input": by_keys, "as": "sorted", "in": "$$sorted.value"}}
 
 
 def _joined(name: str) -> Document:
-    """A list of the thread: what the parts have of it, then what the head has."""
+    """A list of the thread: that of the overflow documents, then that of the main document."""
     return {
         "$reduce": {
             "input": {"$concatArrays": ["$found", [{name: f"${name}"}]]},
@@ -123,44 +127,40 @@ def _joined(name: str) -> Document:
     }
 
 
-def _all_joined() -> Document:
-    return {"$eq": [{"$size": "$found"}, {"$size": "$sizes"}]}
-
-
 def _incomplete() -> Document:
     steps = {"$add": [_length("$steps"), {"$sum": "$sizes.steps"}]}
     return {"steps": steps, "bytes": _sum("$$ROOT", "$sizes.bytes"), "note": _NOTE}
 
 
-def _not_deleted(steps: Document) -> Document:
-    """Without the steps that a deletion which was interrupted left in a part."""
-    gone = {"$in": ["$$step.id", _array("$deletedSteps.id")]}
-    kept = {"$filter": {"input": steps, "as": "step", "cond": {"$not": gone}}}
-    return {"$cond": [{"$eq": [_array("$deletedSteps"), []]}, steps, kept]}
+def _not_deleted(items: Document, tombstones: str) -> Document:
+    """Without items that an interrupted deletion left in an overflow document."""
+    deleted = {"$in": ["$$item.id", _array(f"{tombstones}.id")]}
+    kept = {"$filter": {"input": items, "as": "item", "cond": {"$not": deleted}}}
+    # Nearly no thread has tombstones, and then no item needs to be compared.
+    return {"$cond": [{"$eq": [_array(tombstones), []]}, items, kept]}
 
 
 def _in_reading_order(steps: Document) -> Document:
-    """The steps by their time, equal times in order of arrival, as the layer gives them.
+    """The steps by their time, equal times in order of arrival, as the layer returns them.
 
-    The server's dates end at milliseconds: within one, the text decides.
+    MongoDB's dates end at milliseconds; within one, the time's text decides.
     """
-    arrivals = {"$zip": {"inputs": ["$$steps", {"$range": [0, {"$size": "$$steps"}]}]}}
-    step = {"$first": "$$arrival"}
-    time = {"$let": {"vars": {"step": step}, "in": _time("$$step")}}
-    sortable = {"step": step, "moment": _moment(time), "time": time, "n": {"$last": "$$arrival"}}
-    ordered = {
-        "$map": {
-            "input": {
-                "$sortArray": {
-                    "input": {"$map": {"input": arrivals, "as": "arrival", "in": sortable}},
-                    "sortBy": {"moment": 1, "time": 1, "n": 1},
-                }
-            },
-            "as": "sorted",
-            "in": "$$sorted.step",
-        }
-    }
-    return {"$let": {"vars": {"steps": steps}, "in": ordered}}
+    time = {"$let": {"vars": {"step": {"$first": "$$item"}}, "in": _time("$$step")}}
+    return _sorted_stably(steps, {"moment": _moment(time), "time": time})
+
+
+def _in_order_of_calls(elements: Document) -> Document:
+    first = {"element": {"$first": "$$item"}}
+    sequence = {"$let": {"vars": first, "in": "$$element.sequence"}}
+    return _sorted_stably(elements, {"sequence": sequence})
+
+
+def _sorted_stably(items: Document, keys: Document) -> Document:
+    """Items by keys that are computed from pairs of an item and its position."""
+    # $sortArray leaves the order of equals open, so the position is the last key.
+    pairs = {"$zip": {"inputs": ["$$items", {"$range": [0, {"$size": "$$items"}]}]}}
+    keys = {**keys, "n": {"$last": "$$item"}}
+    return {"$let": {"vars": {"items": items}, "in": _sorted(pairs, {"$first": "$$item"}, keys)}}
 
 
 # One document for each step -------------------------------------------------------------------
@@ -169,19 +169,20 @@ def _in_reading_order(steps: Document) -> Document:
 def steps_pipeline() -> list[Document]:
     """What the view ``conversation_steps`` does with ``threads``. Pure.
 
-    A thread is read with its parts one after the other: none of its documents holds more than one.
+    A thread is joined with one overflow document at a time, so that no result outgrows a document.
     """
-    head = {"$eq": ["$part", None]}
-    gone = {"$in": ["$step.id", _array("$deletedSteps.id")]}
+    is_main = {"$eq": ["$overflowId", None]}
+    deleted = {"$in": ["$step.id", _array("$deletedSteps.id")]}
     return [
         _of_this_package(STEPS),
-        {"$set": {"part": {"$concatArrays": [_array("$parts"), [None]]}}},
-        {"$unwind": {"path": "$part", "includeArrayIndex": "place"}},
-        _lookup("part", "found", {"steps": 1}),
+        {"$set": {"overflowId": {"$concatArrays": [_array("$overflowIds"), [None]]}}},
+        {"$unwind": {"path": "$overflowId", "includeArrayIndex": "rank"}},
+        _lookup("overflowId", "found", {"steps": 1}),
+        # The row of the main document joins nothing, and must not be dropped.
         {"$unwind": {"path": "$found", "preserveNullAndEmptyArrays": True}},
-        {"$set": {"step": _array({"$cond": [head, "$steps", "$found.steps"]})}},
+        {"$set": {"step": _array({"$cond": [is_main, "$steps", "$found.steps"]})}},
         {"$unwind": {"path": "$step", "includeArrayIndex": "n"}},
-        {"$match": {"$expr": {"$not": gone}}},
+        {"$match": {"$expr": {"$not": deleted}}},
         {
             "$project": {
                 "_id": 0,
@@ -190,32 +191,32 @@ def steps_pipeline() -> list[Document]:
                 "userId": "$userId",
                 "userIdentifier": "$userIdentifier",
                 "at": _moment(_time("$step")),
-                "arrival": {"$add": [{"$multiply": ["$place", 1_000_000]}, "$n"]},
+                # No document has a million steps: of its 16 MB, each would have 16 bytes.
+                "arrival": {"$add": [{"$multiply": ["$rank", 1_000_000]}, "$n"]},
                 "step": "$step",
             }
         },
     ]
 
 
-# Of both --------------------------------------------------------------------------------------
-
-
 def _of_this_package(view: str) -> Document:
-    return {"$match": {"deletedAt": {"$exists": False}, "$comment": f"{_MADE_BY}{view}"}}
+    """The first stage; its comment says that this package made the view."""
+    # MongoDB has no place for the maker of a view, and keeps a $comment in its pipeline.
+    return {"$match": {**NOT_DELETED, "$comment": f"{MADE_BY}{view}"}}
 
 
 def _time(step: str) -> Document:
-    """A step's time as it is stored: a text, or the date when it came."""
+    """A step's time as it is stored: a text, or the date of its arrival."""
     return {"$ifNull": [f"{step}.{name}" for name in ("createdAt", "start", "end", "receivedAt")]}
 
 
 def _moment(time: Document) -> Document:
-    """The time as a date; null, which comes first, when it is none."""
+    """The time as a date; null, which sorts first, where it is none."""
     return {"$convert": {"input": time, "to": "date", "onError": None, "onNull": None}}
 
 
 def _array(field: Any) -> Document:
-    """The array, or an empty one where a document has none."""
+    """The array, or an empty one where the document has none."""
     return {"$cond": [{"$isArray": [field]}, field, []]}
 
 
@@ -233,53 +234,56 @@ VIEWS: Mapping[str, Callable[[], list[Document]]] = {
 # In a database --------------------------------------------------------------------------------
 
 
-async def check_views(database: Database) -> dict[str, State]:
-    """Compare what is in ``database`` with the declared views; changes nothing. One command."""
-    cursor = await database.list_collections(filter={"name": {"$in": list(VIEWS)}})
-    listed = {found["name"]: found for found in await cursor.to_list(None)}
-    return {name: _compared(name, listed.get(name)) for name in VIEWS}
+@dataclass(frozen=True)
+class View(SchemaObject):
+    """A view, named by ``collection``, and its state in one database."""
+
+    collection: str
+    state: State
+
+    @classmethod
+    async def require(cls, database: Database) -> None:
+        """Raise MongoDataLayerError on a server that cannot sort a list, as before 5.2."""
+        # Asked, and not told by the version: neither the Stable API nor every server names one.
+        try:
+            await aggregate(open_collection(database, THREADS), [_PROBE])
+        except OperationFailure as exc:
+            if not is_unsupported(exc):
+                raise
+            least = ".".join(map(str, LEAST_SERVER_OF_VIEWS))
+            raise MongoDataLayerError(
+                f"The view {CONVERSATIONS} needs MongoDB {least} or newer, which can sort the "
+                "steps; this server cannot. Nothing else depends on the views."
+            ) from exc
+
+    @classmethod
+    async def apply(cls, database: Database, objects: Sequence[View]) -> list[View]:
+        """Make the views, or change them to this version's."""
+        for view in objects:
+            # Not dropped and made again: the app's role may not drop, and queries would miss it.
+            command = "create" if view.state == "missing" else "collMod"
+            pipeline = VIEWS[view.collection]()
+            await database.command(
+                {command: view.collection, "viewOn": THREADS, "pipeline": pipeline}
+            )
+        return [replace(view, state="set") for view in objects]
 
 
-async def apply_views(database: Database, *, replace_foreign: bool = False) -> dict[str, State]:
-    """Make the views, or make them as declared; safe to repeat.
+async def check_views(database: Database) -> list[View]:
+    """Compare the declared views with those of ``database``; changes nothing. One command."""
+    listed = await list_collections(database, VIEWS)
+    return [View(name, _compared(name, listed.get(name))) for name in VIEWS]
 
-    A view that somebody else made is left alone unless ``replace_foreign`` is set. A collection of
-    that name holds data, and is never touched.
 
-    Raises:
-        MongoDataLayerError: the server is older than :data:`LEAST_SERVER`.
+async def apply_views(
+    database: Database, *, replace: bool = False, dry_run: bool = False
+) -> list[View]:
+    """Make the views, or change them to this version's, as :func:`apply_plan` does.
+
+    A collection with a view's name holds data and is never touched.
     """
-    states = await check_views(database)
-    to_set = [n for n, state in states.items() if not stays(state, replace_foreign=replace_foreign)]
-    if to_set:
-        await require_server(database)
-    for name in to_set:
-        verb = "create" if states[name] == "missing" else "collMod"
-        await database.command({verb: name, "viewOn": THREADS, "pipeline": VIEWS[name]()})
-        states[name] = "set"
-    return states
-
-
-def stays(state: State, *, replace_foreign: bool) -> bool:
-    """Whether :func:`apply_views` leaves it as it is."""
-    if state == "foreign":
-        return not replace_foreign
-    return state not in ("missing", "outdated")
-
-
-async def require_server(database: Database) -> None:
-    """Make sure that the server can have the views.
-
-    Raises:
-        MongoDataLayerError: it is older than :data:`LEAST_SERVER`.
-    """
-    build = await database.client.admin.command("buildInfo")
-    if tuple(build["versionArray"][:2]) < LEAST_SERVER:
-        least = ".".join(map(str, LEAST_SERVER))
-        raise MongoDataLayerError(
-            f"The view {CONVERSATIONS} needs MongoDB {least} or newer, which can sort the steps; "
-            f"this server is MongoDB {build['version']}. Nothing else depends on the views."
-        )
+    views = await check_views(database)
+    return await apply_plan(database, views, replace=replace, dry_run=dry_run)
 
 
 def _compared(name: str, listed: Mapping[str, Any] | None) -> State:
@@ -287,12 +291,7 @@ def _compared(name: str, listed: Mapping[str, Any] | None) -> State:
         return "missing"
     if listed["type"] != "view":
         return "collection"
-    options = listed["options"]
-    if (options["viewOn"], options["pipeline"]) == (THREADS, VIEWS[name]()):
-        return "present"
-    return "outdated" if _is_ours(options["pipeline"]) else "foreign"
-
-
-def _is_ours(pipeline: Sequence[Mapping[str, Any]]) -> bool:
-    match = pipeline[0].get("$match", {}) if pipeline else {}
-    return str(match.get("$comment", "")).startswith(_MADE_BY)
+    options = {option: listed["options"][option] for option in ("viewOn", "pipeline")}
+    match = options["pipeline"][0].get("$match", {}) if options["pipeline"] else {}
+    declared = {"viewOn": THREADS, "pipeline": VIEWS[name]()}
+    return compare(declared, options, str(match.get("$comment", "")))

@@ -1,0 +1,1 @@
+"""What must exist in the database: indexes, validators, views and roles."""
