@@ -1,7 +1,7 @@
 """Values too large for a document: they go to GridFS, and a reference stays in their place.
 
 The file holds the text itself, or the value's JSON text, under a key that says whose it is. Texts
-that keyword search looks through are besides kept in pieces, since MongoDB cannot search a file.
+that keyword search reads are kept in pieces as well, since MongoDB cannot search a file.
 """
 
 from __future__ import annotations
@@ -9,60 +9,83 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import bson
 from bson import ObjectId
 
-from mongo_datalayer.documents import Document, is_reference
-from mongo_datalayer.driver import Collection as MongoCollection
-from mongo_datalayer.driver import Database
-from mongo_datalayer.errors import NotFoundError, StorageError
+from mongo_datalayer.errors import NotFoundError
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import FileDetails, StoredFile, ours
-from mongo_datalayer.search import SEARCH_LENGTH
-from mongo_datalayer.values import plain, size_of
+from mongo_datalayer.files.stored_file import FileDetails, StoredFile, ours
+from mongo_datalayer.model.bson_values import to_bson
+from mongo_datalayer.model.documents import REFERENCE_FIELDS, Document, is_reference
+from mongo_datalayer.mongodb.client import Collection as MongoCollection
+from mongo_datalayer.mongodb.client import Database
+from mongo_datalayer.mongodb.logger import get_logger
+from mongo_datalayer.search.pattern import FORM_LENGTH
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-START = 1000
+PREVIEW_CHARS = 1000
 """How many characters of a text stay in the document, for people in the shell."""
 
-PIECE = 250_000
-"""Characters of a piece that is searched: a document of at most 1 MB."""
+PIECE_CHARS = 250_000
+"""How long a piece for keyword search is: a document of at most 1 MB."""
 
-MOST_BYTES = 1024 * 1024
-"""How many bytes the fields may have together, whatever each of them has."""
+MAX_FIELDS_BYTES = 1024 * 1024
+"""How large the fields may be together, whatever each of them has."""
 
-_LEAST_LIMIT = 1024
-_AT_ONCE = 4
+MAX_READS = 4
+"""How many files are read at once."""
+
+LOST = "… [the rest of this text is missing in the database]"
+"""What stands behind the preview of a text whose file is missing."""
+
+_MIN_LIMIT = 1024
+_BLOCK = 64 * 1024
 _FOLDER = "values"
-_ENCODED = 64 * 1024  # characters
-# What documents are found and ordered by stays in them.
+# Documents are found and sorted by these: they stay.
 _FIXED = frozenset({"id", "parentId", "forId", "objectKey", "createdAt", "receivedAt", "updatedAt"})
-_OF_REFERENCE = frozenset({"gridfs", "bytes", "form", "start"})
+_JSON = json.JSONEncoder(ensure_ascii=False, default=to_bson)  # what was converted, or read
 _MIMES = {"text": "text/plain", "json": "application/json"}
 
 
+def values_folder(thread_id: str) -> str:
+    """How the object keys of a Chainlit thread's large values begin."""
+    return f"{_FOLDER}/{_quoted(thread_id)}/"
+
+
 class LargeValues:
-    """Large values of one kind of documents.
+    """The large values of one collection of threads.
 
     Args:
         database: The database; the files go to its bucket ``fs``.
-        pieces: The collection of the texts' pieces.
+        pieces: The collection of the pieces of searched texts; None where nothing is searched.
         at_least: Values of this many bytes are large.
+        folder: How the object keys of a thread's values begin, by its name; ends with a slash.
+        thread_name: What names a thread in the metadata of files, made of its ``_id``.
     """
 
-    def __init__(self, database: Database, pieces: MongoCollection, *, at_least: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pieces: MongoCollection | None,
+        *,
+        at_least: int,
+        folder: Callable[[str], str] = values_folder,
+        thread_name: Callable[[Any], str] = str,
+    ) -> None:
         self._bucket = FileBucket(database)
         self._pieces = pieces
         self._at_least = at_least
+        self._folder = folder
+        self._thread_name = thread_name
 
-    async def take_out(
+    async def externalize(
         self,
-        thread_id: str,
+        thread_id: Any,
         place: str,
         fields: Document,
         *,
@@ -71,15 +94,14 @@ class LargeValues:
     ) -> Document:
         """The fields, each large value stored and replaced by a reference.
 
-        Each under a key of its own: until the thread's document refers to it, nobody sees it. What
-        turns out not to be needed, :meth:`discard` removes.
+        A value is invisible until a document refers to it; :meth:`delete_values` removes it again.
 
         Args:
-            thread_id: The thread that the values belong to.
-            place: Where in the thread: ``steps/<id>``, ``elements/<id>`` or ``metadata``.
+            thread_id: The ``_id`` of the thread that the values belong to.
+            place: Where in the thread: ``steps/<id>``, ``items/<id>`` or ``metadata`` for example.
             fields: The fields; they stay as they are.
             at_least: Values of this many bytes are large; None for the usual.
-            searched: Names of texts that keyword search looks through.
+            searched: Names of texts that keyword search reads.
 
         Returns:
             The same object when none of the values is large.
@@ -87,96 +109,88 @@ class LargeValues:
         large = _large(fields, self._at_least if at_least is None else at_least)
         if not large:
             return fields
-        taken = dict(fields)
+        thread = self._thread_name(thread_id)
+        folder = self._place_folder(thread, place)
+        references = {}
         for name in large:
-            key = f"{object_key(thread_id, place, name)}/{ObjectId()}"
-            taken[name] = await self._store(thread_id, key, fields[name], name in searched)
-        return taken
+            key = f"{folder}{_quoted(name)}/{ObjectId()}"
+            references[name] = await self._store(thread, key, fields[name], name in searched)
+        return {**fields, **references}
 
     def any_large(self, fields: Mapping[str, Any], at_least: int | None = None) -> bool:
-        """Whether :meth:`take_out` would take something out."""
+        """Whether :meth:`externalize` would put something aside."""
         return bool(_large(fields, self._at_least if at_least is None else at_least))
 
-    async def put_back(self, maps: Iterable[Document], *, complete: bool = False) -> bool:
+    async def resolve(self, maps: Iterable[Document], *, complete: bool = False) -> bool:
         """Replace every reference in these maps by its value.
 
         Args:
             maps: The maps; they are changed.
-            complete: Whether what the maps were read from should be read again when a file is not
-                there: it may have been replaced in between. Else the loss is logged, and the start
-                of the text stays.
+            complete: Whether a missing file, which may have been replaced since, asks you to read
+                the maps again. Else the loss is logged, and the preview takes the value's place.
 
         Returns:
-            False when it should be read again.
+            False when you should read the maps again.
         """
         references = [
             (fields, name)
             for fields in maps
             for name, value in fields.items()
-            if type(value) is dict and is_reference(value)  # few are: that is most of the time
+            if is_reference(value)
         ]
-        if not references:
-            return True
-        gate = asyncio.Semaphore(_AT_ONCE)
+        gate = asyncio.Semaphore(MAX_READS)
+        restored = (self._restore(gate, *reference, complete) for reference in references)
         try:
-            await asyncio.gather(*(self._restore(gate, *of, complete) for of in references))
+            await asyncio.gather(*restored)
         except NotFoundError:
             return False
         return True
 
-    async def discard(self, *maps: Mapping[str, Any] | None) -> None:
-        """Delete the values that these maps refer to: nothing else does."""
-        keys = [
-            value["gridfs"]
-            for fields in maps
-            if fields
-            for value in fields.values()
-            if is_reference(value)
-        ]
-        if keys:
+    async def delete_values(self, *maps: Mapping[str, Any] | None) -> None:
+        """Delete the values that these maps refer to."""
+        if keys := reference_keys(maps):
             await self._delete(keys)
 
-    async def delete(self, thread_id: str, places: Iterable[str] | None = None) -> None:
+    async def delete(self, thread_id: Any, places: Iterable[str] | None = None) -> None:
         """Delete the values of some places of a thread, or of all."""
-        keys = [file.object_key async for file in self._bucket.list_belonging([thread_id])]
-        if places is None:
-            await self._delete([key for key in keys if is_value_key(key)])
-        else:
-            folders = tuple(object_key(thread_id, place, "") for place in places)
-            await self._delete([key for key in keys if key.startswith(folders)])
+        thread = self._thread_name(thread_id)
+        keys = await self._keys(thread)
+        if places is not None:
+            folders = tuple(self._place_folder(thread, place) for place in places)
+            keys = [key for key in keys if key.startswith(folders)]
+        await self._delete(keys)
 
-    async def delete_others(self, thread_id: str, keys: Collection[str]) -> None:
-        """Delete the values of a thread but these."""
-        found = [file.object_key async for file in self._bucket.list_belonging([thread_id])]
-        await self._delete([key for key in found if is_value_key(key) and key not in keys])
+    async def delete_others(self, thread_id: Any, kept: Collection[str]) -> None:
+        """Delete the values of a thread except those under these keys."""
+        keys = await self._keys(self._thread_name(thread_id))
+        await self._delete([key for key in keys if key not in kept])
 
-    # Inside -----------------------------------------------------------------------------------
+    def _place_folder(self, thread: str, place: str) -> str:
+        return f"{self._folder(thread)}{'/'.join(map(_quoted, place.split('/', 1)))}/"
+
+    async def _keys(self, thread: str) -> list[str]:
+        """The keys of a thread's values; a person's own file may have been stored beside them."""
+        folder = self._folder(thread)
+        return [
+            file.object_key
+            async for file in self._bucket.list_belonging([thread])
+            if file.element_id is None and file.object_key.startswith(folder)
+        ]
 
     async def _delete(self, keys: list[str]) -> None:
-        await self._pieces.delete_many({"value": {"$in": keys}})
+        if self._pieces is not None:
+            await self._pieces.delete_many({"value": {"$in": keys}})
         await self._bucket.delete(keys)
 
-    async def _store(self, thread_id: str, key: str, value: Any, searched: bool) -> Document:
-        form = "text" if isinstance(value, str) else "json"
-        text = value if form == "text" else await asyncio.to_thread(_json, value)
-        if searched and form == "text":
-            await self._store_pieces(thread_id, key, text)
-        details = FileDetails(mime=_MIMES[form], thread_id=thread_id)
-        stored = await self._bucket.write(key, _Encoded(text), details)
-        reference = {"gridfs": key, "bytes": stored.size, "form": form, "start": text[:START]}
-        return reference | _kept(value)
-
-    async def _store_pieces(self, thread_id: str, key: str, text: str) -> None:
-        """Store the text in pieces that overlap by as much as can be searched for."""
-        for at in range(0, len(text), PIECE):
-            await self._pieces.insert_one(
-                {
-                    "_id": str(ObjectId()),
-                    "thread": thread_id,
-                    "value": key,
-                    "text": text[at : at + PIECE + SEARCH_LENGTH],
-                }
-            )
+    async def _store(self, thread: str, key: str, value: Any, searched: bool) -> Document:
+        encoding = "text" if isinstance(value, str) else "json"
+        text, content = await asyncio.to_thread(_encoded, value)
+        if searched and encoding == "text" and self._pieces is not None:
+            await _store_pieces(self._pieces, thread, key, text)
+        details = FileDetails(mime=_MIMES[encoding], thread_id=thread)
+        await self._bucket.write(key, content, details)
+        reference = {"gridfs": key, "bytes": len(content), "encoding": encoding}
+        return {**reference, "preview": text[:PREVIEW_CHARS], **_kept(value)}
 
     async def _restore(
         self, gate: asyncio.Semaphore, fields: Document, name: str, complete: bool
@@ -184,54 +198,41 @@ class LargeValues:
         reference = fields[name]
         async with gate:
             try:
-                text = await self._read(reference["gridfs"])
+                content = await self._bucket.read(reference["gridfs"])
             except NotFoundError:
                 if complete:
                     raise
                 logger.error("The value %s is not there any more.", reference["gridfs"])  # noqa: TRY400
-                fields[name] = reference["start"]
+                fields[name] = f"{reference['preview']}{LOST}"
                 return
-        if reference["form"] == "text":
-            fields[name] = text
-            return
-        value = await asyncio.to_thread(json.loads, text)
-        added = {key: item for key, item in reference.items() if key not in _OF_REFERENCE}
-        fields[name] = {**value, **added} if added and isinstance(value, dict) else value
-
-    async def _read(self, key: str) -> str:
-        """The text of a file, decoded piece by piece: other tasks go on meanwhile."""
-        stored = await self._bucket.require(key)
-        while True:
-            decoder = codecs.getincrementaldecoder("utf-8")()
-            try:
-                pieces = [decoder.decode(block) async for block in self._bucket.iterate(stored)]
-            except StorageError:
-                latest = await self._bucket.require(key)
-                if latest == stored:
-                    raise
-                stored = latest  # it was replaced while it was read
-            else:
-                return "".join(pieces)
+        value = await asyncio.to_thread(_decoded, content, reference["encoding"])
+        # An update may have set a field beside the reference, such as a step's favourite mark.
+        beside = {key: item for key, item in reference.items() if key not in REFERENCE_FIELDS}
+        fields[name] = {**value, **beside} if beside and isinstance(value, dict) else value
 
 
-def object_key(thread_id: str, place: str, name: str) -> str:
-    """How the keys of a field's files begin; ``/`` and an id of the file's own follow."""
-    parts = (_FOLDER, thread_id, *place.split("/", 1), name)
-    return "/".join(quote(part, safe="").replace(".", "%2E") for part in parts)
+def reference_keys(maps: Iterable[Mapping[str, Any] | None]) -> list[str]:
+    """The object keys of the large values that these maps refer to."""
+    return [
+        value["gridfs"]
+        for fields in maps
+        for value in (fields or {}).values()
+        if is_reference(value)
+    ]
 
 
 def is_value_key(key: str) -> bool:
-    """Whether this is the key of a value's file."""
+    """Whether an object key is that of a Chainlit thread's large value."""
     return key.startswith(f"{_FOLDER}/") and key.count("/") in (4, 5)
 
 
 def holds_value(file: StoredFile) -> bool:
-    """Whether a stored file holds a large value of a thread, and is no file of a person."""
+    """Whether a stored file holds a Chainlit thread's large value, and no person's file."""
     return file.element_id is None and file.thread_id is not None and is_value_key(file.object_key)
 
 
 def value_files() -> Document:
-    """The filter on ``fs.files`` that :func:`holds_value` is of one file."""
+    """The filter on ``fs.files`` that does what :func:`holds_value` does for one file."""
     return ours(
         **{
             "filename": {"$regex": f"^{_FOLDER}(/[^/]*){{4,5}}$"},
@@ -243,63 +244,63 @@ def value_files() -> Document:
 
 def _large(fields: Mapping[str, Any], at_least: int) -> list[str]:
     """Names of the fields that are too large: each by itself, or all of them together."""
-    if _are_small(fields, min(at_least, MOST_BYTES)):
-        return []
-    # A user's own map must not be taken for a reference.
+    limit = min(at_least, MAX_FIELDS_BYTES)
+    texts = sum(len(value) for value in fields.values() if type(value) is str)
+    is_small = texts < limit and _size(fields) < limit
+    # A user's own map must not be taken for a reference: it goes to a file as well.
     large = {name for name, value in fields.items() if is_reference(value)}
-    sizes = {name: _size(value, at_least) for name, value in fields.items() if name not in _FIXED}
-    if not large and sum(sizes.values()) < min(at_least, MOST_BYTES):
+    if is_small and not large:  # nearly always
         return []
+    # Counting the bytes of a text of 40 MB takes its time; that it is large is seen at once.
+    sizes = {
+        name: len(value)
+        if isinstance(value, str) and len(value) >= at_least
+        else _size({name: value})
+        for name, value in fields.items()
+        if name not in _FIXED
+    }
     limit = at_least
     while True:
         large.update(name for name, size in sizes.items() if size >= limit)
         rest = sum(size for name, size in sizes.items() if name not in large)
-        if rest < MOST_BYTES or limit <= _LEAST_LIMIT:
+        if rest < MAX_FIELDS_BYTES or limit <= _MIN_LIMIT:
             return sorted(large)
         limit //= 8
 
 
-def _are_small(fields: Mapping[str, Any], limit: int) -> bool:
-    """Whether it is seen at once that nothing is large; what is like a reference is."""
-    total = 0
-    for value in fields.values():
-        if type(value) is str:
-            total += 5 + 4 * len(value)  # a character has at most four bytes
-        elif total < limit:
-            total += limit if is_reference(value) else size_of(value)
-    return total < limit
+def _size(fields: Mapping[str, Any]) -> int:
+    # BSON counts ten times as fast as size_of, and these may be 200,000 maps.
+    return len(bson.encode(fields))
 
 
-def _size(value: Any, enough: int) -> int:
-    # The length of a large text is enough: counting the bytes of 40 MB takes its time.
-    if isinstance(value, str) and len(value) >= enough:
-        return len(value)
-    return size_of(value)
+def _encoded(value: Any) -> tuple[str, bytes]:
+    """A value's text, and that as the content of a file."""
+    # In pieces, as one call for 40 MB holds the interpreter's lock, and with it all other requests.
+    text = value if isinstance(value, str) else "".join(_JSON.iterencode(value))
+    blocks = (text[at : at + _BLOCK] for at in range(0, len(text), _BLOCK))
+    return text, b"".join(block.encode(errors="replace") for block in blocks)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(plain(value), ensure_ascii=False)
+def _decoded(content: bytes, encoding: str) -> Any:
+    blocks = (content[at : at + _BLOCK] for at in range(0, len(content), _BLOCK))
+    text = "".join(codecs.iterdecode(blocks, "utf-8"))
+    return text if encoding == "text" else json.loads(text)
+
+
+async def _store_pieces(pieces: MongoCollection, thread_id: str, key: str, text: str) -> None:
+    # They overlap by the longest text that can be searched for, so that one of them has all of it.
+    for start in range(0, len(text), PIECE_CHARS):
+        piece = text[start : start + PIECE_CHARS + FORM_LENGTH]
+        await pieces.insert_one(
+            {"_id": str(ObjectId()), "thread": thread_id, "value": key, "text": piece}
+        )
 
 
 def _kept(value: Any) -> Document:
-    """What of a value must be found where it was: whether a step is a favourite."""
+    # get_favorite_steps queries the favourite mark of a step's metadata, which may be large.
     favorite = value.get("favorite") if isinstance(value, dict) else None
     return {"favorite": favorite} if isinstance(favorite, bool) else {}
 
 
-class _Encoded:
-    """A text as a file to read from, encoded as it is read."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-        self._waiting = b""
-
-    def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
-        if not self._waiting:
-            piece = self._text[self._at : self._at + _ENCODED]
-            self._at += len(piece)
-            self._waiting = piece.encode(errors="replace")
-        data, self._waiting = self._waiting[:size], self._waiting[size:]
-        return data
+def _quoted(text: str) -> str:
+    return quote(text, safe="").replace(".", "%2E")

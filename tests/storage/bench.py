@@ -9,18 +9,18 @@ from chainlit.types import Pagination, ThreadFilter
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.overflow import Bounds
+from mongo_datalayer.storage.overflow import Bounds
 
 Dict = dict[str, Any]
 Database = AsyncDatabase[Dict]
 
-LIMITLESS = Bounds(head=10**9, kept=10**9, value=10**9)
+LIMITLESS = Bounds(main=10**9, kept=10**9, value=10**9)
 """Nothing overflows: what the others are compared with."""
 
-ROOMY = Bounds(head=900, kept=300, value=100_000)
+ROOMY = Bounds(main=900, kept=300, value=100_000)
 """A few steps fill a head; no text is large."""
 
-SMALL = Bounds(head=300, kept=100, value=60)
+SMALL = Bounds(main=300, kept=100, value=60)
 """One step fills a head; nearly every text is large."""
 
 
@@ -41,7 +41,7 @@ async def read(layer: MongoDataLayer, thread_id: str) -> Any:
     """The thread, in which everything is stored once: what is shown leaves doubles out."""
     thread: Any = await layer.get_thread(thread_id)
     assert thread is not None
-    stored = await layer._threads.get(thread_id)
+    stored = await layer._threads.documents.get(thread_id)
     assert stored is not None
     ids = Counter(item["id"] for name in ("steps", "elements") for item in stored.get(name) or ())
     assert set(ids.values()) <= {1}, ids
@@ -61,18 +61,18 @@ async def fill(layer: MongoDataLayer, thread_id: str, count: int, *, first: int 
 
 
 async def place(database: Database, thread_id: str, item_id: str) -> str:
-    """Where an item is: in the head, in a listed part, or nowhere."""
+    """Where an item is: in the main document, in a listed overflow document, or nowhere."""
     holds = {"$or": [{"steps.id": item_id}, {"elements.id": item_id}]}
-    head = await database.threads.find_one({"_id": thread_id}) or {}
+    main = await database.threads.find_one({"_id": thread_id}) or {}
     if await database.threads.find_one({"_id": thread_id, **holds}):
-        return "head"
-    listed = {"_id": {"$in": head.get("parts") or []}}
-    part = await database.thread_overflow.find_one({**listed, **holds})
-    return "nowhere" if part is None else "part"
+        return "main"
+    listed = {"_id": {"$in": main.get("overflowIds") or []}}
+    overflow = await database.thread_overflow.find_one({**listed, **holds})
+    return "nowhere" if overflow is None else "overflow"
 
 
 async def leftovers(database: Database, thread_id: str | None = None) -> dict[str, int]:
-    """How many documents hold something of a thread, or of any, beside the heads."""
+    """How many documents hold something of a thread, or of any, beside the main documents."""
     fields = {"thread_overflow": "thread", "fs.files": "metadata.threadId"}
     counts: dict[str, int] = {}
     for name, field in fields.items():

@@ -7,8 +7,9 @@ import pytest
 from chainlit.user import User
 from pymongo.asynchronous.database import AsyncDatabase
 
-from mongo_datalayer import MongoDataLayer, overflow
-from tests.overflow.bench import ROOMY, SMALL
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.storage import overflow
+from tests.storage.bench import ROOMY, SMALL
 
 Database = AsyncDatabase[dict[str, Any]]
 Make = Callable[..., MongoDataLayer]

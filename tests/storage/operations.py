@@ -13,7 +13,7 @@ from chainlit.element import CustomElement
 from chainlit.types import Feedback
 
 from mongo_datalayer import MongoDataLayer, NotFoundError
-from tests.overflow.bench import Database, Dict, found, step
+from tests.storage.bench import Database, Dict, found, step
 
 TEMPLATE = "#template#"
 
@@ -255,7 +255,7 @@ def _replaced(value: Any, names: Mapping[str, str]) -> Any:
 async def seen(layer: MongoDataLayer, thread: str) -> Dict:
     """All that readers see of the thread, told alike of threads with different ids."""
     whole: Any = await layer.get_thread(thread)
-    stored = await layer._threads.get(thread) or {}
+    stored = await layer._threads.documents.get(thread) or {}
     if whole is not None:
         for name in ("steps", "elements"):
             # What is shown leaves doubles out: look at what is stored.

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import MongoDataLayer, overflow
-from tests.faults.test_faults import FAULTS, POLLING, Server, assert_whole, chat
-from tests.overflow.bench import ROOMY, SMALL, Database, fill, leftovers, read
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.storage import overflow
+from tests.chainlit.test_faults import FAULTS, POLLING, Server, assert_whole, chat
+from tests.storage.bench import ROOMY, SMALL, Database, fill, leftovers, read
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ async def server(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[Serv
     await server.recover()
 
 
-@pytest.fixture(params=[ROOMY, SMALL], ids=["parts", "parts and large values"])
+@pytest.fixture(params=[ROOMY, SMALL], ids=["overflowIds", "parts and large values"])
 async def layer(
     request: pytest.FixtureRequest,
     mongo_uri: str,

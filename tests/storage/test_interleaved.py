@@ -13,10 +13,10 @@ from __future__ import annotations
 import pytest
 
 from mongo_datalayer import MongoDataLayer
-from tests.overflow.bench import LIMITLESS, Database
-from tests.overflow.commands import Meanwhile, unwatched, watch
-from tests.overflow.conftest import Make
-from tests.overflow.operations import (
+from tests.storage.bench import LIMITLESS, Database
+from tests.storage.commands import Meanwhile, unwatched, watch
+from tests.storage.conftest import Make
+from tests.storage.operations import (
     KNOWLEDGE,
     MOST_COMMANDS,
     OPERATIONS,

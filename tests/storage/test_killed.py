@@ -8,10 +8,10 @@ from contextlib import suppress
 import pytest
 
 from mongo_datalayer import MongoDataLayer
-from tests.overflow.bench import LIMITLESS, Database, leftovers
-from tests.overflow.commands import Killed, Stop, unwatched, watch
-from tests.overflow.conftest import Make
-from tests.overflow.operations import (
+from tests.storage.bench import LIMITLESS, Database, leftovers
+from tests.storage.commands import Killed, Stop, unwatched, watch
+from tests.storage.conftest import Make
+from tests.storage.operations import (
     KNOWLEDGE,
     LARGE,
     MOST_COMMANDS,

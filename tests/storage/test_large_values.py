@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from chainlit.element import CustomElement
@@ -11,8 +12,10 @@ from chainlit.types import Feedback, Pagination, ThreadFilter
 from chainlit.user import User
 
 from mongo_datalayer import MongoDataLayer, NotFoundError
-from mongo_datalayer.large_values import PIECE
-from tests.overflow.bench import (
+from mongo_datalayer.admin.chainlit_data import ChainlitThreads
+from mongo_datalayer.search.pattern import SEARCH_LENGTH
+from mongo_datalayer.storage.large_values import LOST, PIECE_CHARS
+from tests.storage.bench import (
     LIMITLESS,
     SMALL,
     Database,
@@ -24,13 +27,18 @@ from tests.overflow.bench import (
     read,
     step,
 )
-from tests.overflow.conftest import Make
+from tests.storage.conftest import Make
 
 MEGABYTE = 1_000_000
 BIG = "new words " * 30_000
 OLD = "old words " * 30_000
 NOW = datetime(2024, 1, 1, tzinfo=timezone.utc)
-LIKE_A_REFERENCE = {"gridfs": "values/t/steps/x/output", "bytes": 1, "form": "text", "start": "s"}
+LIKE_A_REFERENCE = {
+    "gridfs": "values/t/steps/x/output",
+    "bytes": 1,
+    "encoding": "text",
+    "preview": "s",
+}
 
 
 def text(size: int) -> str:
@@ -50,14 +58,14 @@ async def test_a_huge_message(make: Make, alice: str, database: Database, size: 
     await layer.update_thread("t", name="n", user_id=alice)
     await layer.create_step(step("t", "x", 0, output=output))
     assert (await only_step(layer))["output"] == output
-    assert await found(layer, alice, search=output[-300:]) == ["t"]
+    assert await found(layer, alice, search=output[-200:]) == ["t"]
     await layer.update_step(step("t", "x", 0, input=other))
     stored = await only_step(layer)
     assert (stored["input"], stored["output"]) == (other, output)
     await layer.update_step(step("t", "x", 0, input="small", output="smaller"))
     stored = await only_step(layer)
     assert (stored["input"], stored["output"]) == ("small", "smaller")
-    assert await found(layer, alice, search=output[-300:]) == []
+    assert await found(layer, alice, search=output[-200:]) == []
     assert await leftovers(database) == {}
 
 
@@ -65,7 +73,7 @@ async def test_a_huge_message_in_a_part(layers: list[MongoDataLayer], database: 
     layer = layers[0]
     await fill(layer, "t", 8)
     for value in (text(17 * MEGABYTE), "small", BIG, OLD, "small again"):
-        assert await place(database, "t", "t/s0") == "part"
+        assert await place(database, "t", "t/s0") == "overflow"
         await layer.update_step(step("t", "s0", 0, output=value))
         (stored,) = [s for s in (await read(layers[1], "t"))["steps"] if s["id"] == "t/s0"]
         assert stored["output"] == value
@@ -148,15 +156,18 @@ async def test_metadata_that_adds_up(make: Make, database: Database) -> None:
 async def test_a_text_is_found_wherever_it_stands(make: Make, alice: str) -> None:
     layer = make()
     await layer.update_thread("t", name="n", user_id=alice)
-    needles = {"the begin": 0, "border one": PIECE - 5, "border two": 2 * PIECE - 1}
-    haystack = list("·" * (3 * PIECE))
+    needles = {"the begin": 0, "border one": PIECE_CHARS - 5, "border two": 2 * PIECE_CHARS - 1}
+    haystack = list("·" * (4 * PIECE_CHARS))
     for needle, at in needles.items():
         haystack[at : at + len(needle)] = needle
-    longest = "x" + "y" * 4095
-    haystack[3 * PIECE - 100 : 3 * PIECE - 100 + len(longest)] = longest
+    longest = "x" + "y" * (SEARCH_LENGTH - 1)
+    composed = "한" * SEARCH_LENGTH
+    decomposed = normalize("NFD", composed)
+    for needle, at in ((longest, 4 * PIECE_CHARS - 100), (decomposed, 3 * PIECE_CHARS - 9)):
+        haystack[at : at + len(needle)] = needle
     haystack += "the very end"
     await layer.create_step(step("t", "x", 0, output="".join(haystack)))
-    for needle in (*needles, "THE VERY END", longest):
+    for needle in (*needles, "THE VERY END", longest, composed, decomposed[:SEARCH_LENGTH]):
         assert await found(layer, alice, search=needle) == ["t"], needle[:20]
     assert await found(layer, alice, search="not there") == []
     assert await found(layer, alice, search=longest, feedback=1) == []
@@ -192,7 +203,7 @@ async def test_a_late_create_does_not_overwrite_a_large_value(
     await layer.update_step(step("t", "x", 0, output=BIG))
     if old:
         await fill(layer, "t", 8, first=1)
-        assert await place(database, "t", "t/x") == "part"
+        assert await place(database, "t", "t/x") == "overflow"
     for late in small[:2]:
         await late.create_step(step("t", "x", 0, output=OLD, input="filled in"))
     (stored,) = [s for s in (await read(layer, "t"))["steps"] if s["id"] == "t/x"]
@@ -336,12 +347,12 @@ async def test_a_thread_that_is_restored_in_place_of_another(
     stored: Dict = {**header, "metadata": {"a": OLD}, "elements": [], "steps": []}
     stored["steps"] = [{"id": "x", "output": BIG}]
     for _ in range(2):
-        await threads.archive.restore(stored, replace=True)
+        await ChainlitThreads(threads.documents).restore(stored, replace=True)
         assert await found(make(), alice, search="new words") == ["t"]
-        assert await threads.get("t") == stored
+        assert await threads.documents.get("t") == stored
     other = {**stored, "steps": [{"id": "y", "output": "small"}], "metadata": {}}
-    await threads.archive.restore(other, replace=True)
-    assert await threads.get("t") == other
+    await ChainlitThreads(threads.documents).restore(other, replace=True)
+    assert await threads.documents.get("t") == other
     assert await found(make(), alice, search="new words") == []
     assert await leftovers(database) == {}
 
@@ -351,16 +362,17 @@ async def test_a_value_that_is_replaced_while_its_thread_is_read(
 ) -> None:
     reader, writer = make(), make()
     await writer.create_step(step("t", "x", 0, output=OLD))
-    read_file = reader._threads._values._read
+    bucket = reader._threads._values._bucket
+    read_file = bucket.read
     keys: list[str] = []
 
-    async def replaced_first(key: str) -> str:
+    async def replaced_first(key: str) -> bytes:
         keys.append(key)
         if len(keys) == 1:
             await writer.update_step(step("t", "x", 0, output=BIG))
         return await read_file(key)
 
-    monkeypatch.setattr(reader._threads._values, "_read", replaced_first)
+    monkeypatch.setattr(bucket, "read", replaced_first)
 
     assert (await only_step(reader))["output"] == BIG
     assert len(set(keys)) == 2
@@ -375,6 +387,5 @@ async def test_a_value_whose_file_is_lost_is_logged_and_begins_as_it_did(
 
     stored = await only_step(layer)
 
-    assert BIG.startswith(stored["output"])
-    assert len(stored["output"]) == 1000
+    assert stored["output"] == BIG[:1000] + LOST
     assert "is not there any more" in caplog.text

@@ -12,11 +12,11 @@ from chainlit.user import User
 from pymongo import AsyncMongoClient
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.threads import lists
+from mongo_datalayer.chainlit import lists
 from tests.costs.commands import Commands, name
-from tests.overflow.bench import ROOMY, Database, Dict, fill, found, place, step
-from tests.overflow.commands import Meanwhile, watch
-from tests.overflow.conftest import Make
+from tests.storage.bench import ROOMY, Database, Dict, fill, found, place, step
+from tests.storage.commands import Meanwhile, watch
+from tests.storage.conftest import Make
 
 THREADS = 24
 CHATS = 14
@@ -80,7 +80,7 @@ async def test_a_long_thread_keeps_its_owner_and_what_was_not_shared(
     bob = (await first.create_user(User(identifier="bob"))).id
     await first.update_thread("t", name="n", user_id=alice, metadata={"is_shared": True, "a": 1})
     await fill(first, "t", 10)
-    assert await place(database, "t", "t/s0") == "part"
+    assert await place(database, "t", "t/s0") == "overflow"
     await second.update_thread("t", metadata={"is_shared": False})
     await second.create_step(step("t", "late", 60, output="needle"))
     thread: Any = await first.get_thread("t")
@@ -269,7 +269,7 @@ async def test_what_moves_before_a_command_is_found(
     watch(mine, rush)
     assert sorted(await LOOKS[look](mine, alice)) == ["long", "short"]
     assert rush.told == ["aggregate threads"] * 2
-    assert await place(database, "short", "short/s0") == "part"
+    assert await place(database, "short", "short/s0") == "overflow"
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -15,8 +15,9 @@ from chainlit.user import User
 from pymongo import AsyncMongoClient
 
 from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.admin.chainlit_data import ChainlitThreads
 from tests.costs.commands import Commands, name
-from tests.overflow.bench import Database, Dict, found, leftovers, place
+from tests.storage.bench import Database, Dict, found, leftovers, place
 
 STEPS = 20_000
 SHORT = 100
@@ -114,7 +115,7 @@ async def test_a_thread_of_20_000_steps(world: World) -> None:
     layer, user = world.layer, world.user
     given = stored_thread("long", user, STEPS)
     with timed(f"restore {STEPS} steps"):
-        await layer._threads.archive.restore(given, replace=False)
+        await ChainlitThreads(layer._threads.documents).restore(given, replace=False)
     with timed("get"):
         whole: Any = await layer.get_thread("long")
     assert [step["id"] for step in whole["steps"]] == [step["id"] for step in given["steps"]]
@@ -165,7 +166,7 @@ async def test_a_thread_of_20_000_steps(world: World) -> None:
     await layer.update_step(later)
     stored = await world.database.threads.find_one({"_id": "long"})
     assert stored["updatedAt"] == datetime(2024, 5, 7, 12, tzinfo=timezone.utc)
-    assert await place(world.database, "long", "long/9") == "part"
+    assert await place(world.database, "long", "long/9") == "overflow"
     with timed("delete"):
         await layer.delete_thread("long")
     assert await leftovers(world.database) == {}
@@ -182,7 +183,7 @@ async def test_the_long_thread_costs_at_most_twice_the_commands(world: World) ->
     seconds: dict[tuple[str, str, str], float] = {}
     for thread, (count, size) in threads.items():
         given = stored_thread(thread, world.user, count, size)
-        await world.layer._threads.archive.restore(given, replace=False)
+        await ChainlitThreads(world.layer._threads.documents).restore(given, replace=False)
         await world.layer.get_thread(thread)
         for operation, run in OPERATIONS.items():
             for known in ("known", "fresh"):

@@ -11,9 +11,9 @@ from chainlit.element import CustomElement
 from chainlit.types import Feedback
 
 from mongo_datalayer import MongoDataLayer
-from tests.overflow.bench import ROOMY, Database, Dict, fill, found, leftovers, place, read, step
-from tests.overflow.commands import Meanwhile, unwatched, watch
-from tests.overflow.conftest import Make
+from tests.storage.bench import ROOMY, Database, Dict, fill, found, leftovers, place, read, step
+from tests.storage.commands import Meanwhile, unwatched, watch
+from tests.storage.conftest import Make
 
 Layers = list[MongoDataLayer]
 
@@ -63,7 +63,7 @@ async def test_a_thread_whose_bytes_nobody_counts(
     assert "pendingFeedback" not in stored or stored["pendingFeedback"] == []
     assert stored["name"] == "by hand"
     await fill(layer, "t", 30)
-    assert await place(database, "t", "t/old") == "part"
+    assert await place(database, "t", "t/old") == "overflow"
     assert len((await read(layer, "t"))["steps"]) == 31 + (write != "element")
 
 
@@ -114,7 +114,7 @@ async def test_nothing_is_read_from_a_copy(
     assert await layer.get_element("t", "e") is None
     assert (await read(layer, "t"))["elements"] == []
     await fill(layer, "t", 12, first=20)
-    assert await place(database, "t", "t/x") == "part"
+    assert await place(database, "t", "t/x") == "overflow"
     await layer.update_step({"id": "t/x", "threadId": "t", "output": "once more"})
     assert (await step_of(layer, "x"))["output"] == "once more"
 
@@ -141,7 +141,7 @@ async def test_a_favorite_that_another_process_has_moved(
     await layer.update_thread("t", name="n", user_id=alice)
     await layer.create_step(step("t", "s0", 0, output="x", metadata={"k": 1}))
     await fill(other, "t", 8, first=1)
-    assert await place(database, "t", "t/s0") == "part"
+    assert await place(database, "t", "t/s0") == "overflow"
     await layer.set_step_favorite(step("t", "s0", 0, metadata={"k": 1}), True)
     assert [s["id"] for s in await layer.get_favorite_steps(alice)] == ["t/s0"]
 
@@ -173,7 +173,7 @@ async def test_the_time_of_an_old_step_that_is_filled_in(
     layer = layers[0]
     await layer.update_step({"id": "t/x", "threadId": "t", "output": "x" * 200})
     await fill(layer, "t", 8)
-    assert await place(database, "t", "t/x") == "part"
+    assert await place(database, "t", "t/x") == "overflow"
     earlier = step("t", "x", 0)
     earlier["createdAt"] = "2023-05-06T12:00:00.000000Z"
     await layer.create_step(earlier)
@@ -200,7 +200,7 @@ async def test_any_value_moves_as_it_is(layers: Layers, database: Database) -> N
     }
     for number in range(12):
         await layers[0].create_step(step("t", f"s{number}", number, metadata=metadata))
-    assert await place(database, "t", "t/s5") == "part"
+    assert await place(database, "t", "t/s5") == "overflow"
     steps = (await read(layers[1], "t"))["steps"]
     assert [one["metadata"] for one in steps] == [metadata] * 12
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mongo_datalayer import MongoDataLayer
-from tests.order.test_interleavings import interleavings, run, spreads
-from tests.order.test_processes import PROCESSES, run_together
-from tests.order.turn import Call, Turn
-from tests.order.writer import NAME
-from tests.overflow.bench import Database, leftovers, read
+from tests.chainlit.order.test_interleavings import interleavings, run, spreads
+from tests.chainlit.order.test_processes import PROCESSES, run_together
+from tests.chainlit.order.turn import Call, Turn
+from tests.chainlit.order.writer import NAME
+from tests.storage.bench import Database, leftovers, read
 
 STEPS = 12
 """Of each process, and of both."""
@@ -74,9 +74,9 @@ async def test_two_processes_write_every_step_once(
 ) -> None:
     layer = several[0]
     bounds = layer._threads._overflow.bounds
-    given_bounds = f"{bounds.head},{bounds.kept},{bounds.value},{STEPS}"
+    given_bounds = f"{bounds.main},{bounds.kept},{bounds.value},{STEPS}"
     places = [(given_bounds, mongo_uri, database.name, "t", name) for name in PROCESSES]
-    await run_together("tests.overflow.writer", *places)
+    await run_together("tests.storage.writer", *places)
 
     thread: Any = await read(layer, "t")
     assert len(thread["steps"]) == STEPS * (1 + len(PROCESSES))
@@ -90,4 +90,4 @@ async def test_two_processes_write_every_step_once(
     head: Any = await database.threads.find_one({"_id": "t"})
     assert not head.get("pendingFeedback")
     stored = Counter([part["_id"] async for part in database.thread_overflow.find({"value": None})])
-    assert stored == Counter(head["parts"])  # moves that others were quicker at left nothing
+    assert stored == Counter(head["overflowIds"])  # moves that others were quicker at left nothing

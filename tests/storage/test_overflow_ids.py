@@ -1,4 +1,4 @@
-"""What a process knows of the items in parts, and what it then need not ask."""
+"""Which items of overflow documents a process knows, and which lookups that saves."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from chainlit.element import CustomElement
 from chainlit.types import Feedback
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import MongoDataLayer, overflow, part_items
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.storage import overflow, overflow_ids
 from tests.costs.commands import Commands, name
-from tests.overflow.bench import Database, Dict, fill, place, read, step
+from tests.storage.bench import Database, Dict, fill, place, read, step
 
-BOUNDS = overflow.Bounds(head=6000, kept=2000)
+BOUNDS = overflow.Bounds(main=6000, kept=2000)
 
 
 class Process(NamedTuple):
@@ -54,7 +55,7 @@ async def bench(
         await here.layer.create_indexes()
         await fill(here.layer, "t", 60)
         head = await database.threads.find_one({"_id": "t"}) or {}
-        assert len(head["parts"]) > 1
+        assert len(head["overflowIds"]) > 1
         yield Bench(database, here, there)
 
 
@@ -76,29 +77,27 @@ async def test_who_read_the_thread_appends_with_one_command(bench: Bench) -> Non
     assert await bench.there.append(1) == ["update"]
 
 
-async def test_who_knows_nothing_learns_it_with_the_second_append(bench: Bench) -> None:
+async def test_who_knows_no_ids_looks_each_item_up(bench: Bench) -> None:
     await room(bench)
 
     assert await bench.there.append(1) == ["update", "find", "find", "update"]
     assert await bench.there.append(2) == ["find", "update"]
-    assert await bench.there.append(3) == ["update"]
+    assert await bench.there.append(3) == ["find", "update"]
 
 
-async def test_of_parts_that_another_made_only_those_are_read(bench: Bench) -> None:
+async def test_after_another_process_moved_items_each_item_is_looked_up(bench: Bench) -> None:
     await bench.there.layer.get_thread("t")
-    before = (await bench.database.threads.find_one({"_id": "t"}) or {})["parts"]
+    before = (await bench.database.threads.find_one({"_id": "t"}) or {})["overflowIds"]
     await fill(bench.here.layer, "t", 60, first=100)
-    after = (await bench.database.threads.find_one({"_id": "t"}) or {})["parts"]
+    after = (await bench.database.threads.find_one({"_id": "t"}) or {})["overflowIds"]
     assert after[: len(before)] == before
     assert len(after) > len(before)
     await room(bench)
 
-    with bench.there.commands.counted() as sent:
-        await bench.there.layer.create_step(step("t", "new 1", 601))
-
-    assert [name(command) for command in sent] == ["update", "find", "find", "update"]
-    assert sent[2]["filter"] == {"_id": {"$in": after[len(before) :]}}
-    assert await bench.there.append(2) == ["update"]
+    assert await bench.there.append(1) == ["update", "find", "find", "update"]
+    assert await bench.there.append(2) == ["find", "update"]
+    await bench.there.layer.get_thread("t")
+    assert await bench.there.append(3) == ["update"]
 
 
 @pytest.mark.parametrize("moved_by_another", [False, True])
@@ -110,7 +109,7 @@ async def test_what_a_part_holds_is_not_appended_again(
     await bench.here.layer.create_step(step("t", "moves", 500))
     if moved_by_another:
         await fill(bench.here.layer, "t", 60, first=100)
-        assert await place(bench.database, "t", "t/moves") == "part"
+        assert await place(bench.database, "t", "t/moves") == "overflow"
 
     await layer.create_step(step("t", "s0", 0, output="new"))
     await layer.create_step(step("t", "moves", 500, output="new"))
@@ -125,7 +124,7 @@ async def test_what_a_part_holds_is_not_appended_again(
 async def test_an_old_item_is_changed_where_it_is_known_to_be(bench: Bench) -> None:
     layer, commands = bench.there
     await layer.get_thread("t")
-    assert await place(bench.database, "t", "t/s0") == "part"
+    assert await place(bench.database, "t", "t/s0") == "overflow"
     with commands.counted() as sent:
         await layer.update_step({"id": "t/s0", "threadId": "t", "output": "x"})
         await layer.upsert_feedback(Feedback(forId="t/s0", threadId="t", value=1))
@@ -152,7 +151,7 @@ async def test_a_step_that_left_its_part_can_come_back(bench: Bench) -> None:
     await layer.upsert_feedback(Feedback(forId="t/s0", threadId="t", value=1))
     await layer.update_step({"id": "t/s0", "threadId": "t", "output": "again"})
 
-    assert await place(bench.database, "t", "t/s0") == "head"
+    assert await place(bench.database, "t", "t/s0") == "main"
     (back,) = [each for each in (await read(layer, "t"))["steps"] if each["id"] == "t/s0"]
     assert (back["output"], back["feedback"]["value"]) == ("again", 1)
     assert back["metadata"]["favorite"] is True
@@ -164,7 +163,7 @@ async def test_who_reads_old_elements_does_not_read_all_ids(bench: Bench) -> Non
         await bench.here.layer.create_element(element)
     layer, commands = bench.there
     for number in range(4):
-        assert await place(bench.database, "t", f"e{number}") == "part"
+        assert await place(bench.database, "t", f"e{number}") == "overflow"
         with commands.counted() as sent:
             assert await layer.get_element("t", f"e{number}") is not None
         assert [name(command) for command in sent] == ["find"] * 2
@@ -183,7 +182,7 @@ async def test_an_element_is_appended_with_one_command(bench: Bench) -> None:
 async def test_of_too_many_items_nothing_is_remembered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, knows: bool
 ) -> None:
-    monkeypatch.setattr(part_items, "MOST_ITEMS", 20)
+    monkeypatch.setattr(overflow_ids, "MAX_ITEMS", 20)
     if knows:
         await bench.there.layer.get_thread("t")
 
@@ -192,14 +191,14 @@ async def test_of_too_many_items_nothing_is_remembered(
         await room(bench)
         sent.append(len(await bench.there.append(number)))
 
-    assert sent == [2] * 5 if knows else [4, 3, 2, 2, 2]
+    assert sent == [2] * 5 if knows else [4, 2, 2, 2, 2]
     whole = await read(bench.there.layer, "t")
     assert len({each["id"] for each in whole["steps"]}) == len(whole["steps"]) == 65
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_items, "REMEMBERED_ITEMS", 20)
-    items = part_items.PartItems(AsyncMongoClient()["d"]["c"], ["steps"])
+    monkeypatch.setattr(overflow_ids, "REMEMBERED_BYTES", 2 * 1024 + 10 * 75)
+    items = overflow_ids.OverflowIds(["steps"])
     for number in range(100):
         items.learn(
             number, ["p"], [{"steps": [{"id": f"{number}-{n}"} for n in range(number % 7)]}]

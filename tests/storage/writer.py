@@ -1,6 +1,6 @@
-"""``tests.order.writer`` with other bounds and another number of steps.
+"""``tests.chainlit.order.writer`` with other bounds and another number of steps.
 
-``python -m tests.overflow.writer HEAD,KEPT,VALUE,STEPS URI DATABASE THREAD NAME``.
+``python -m tests.storage.writer HEAD,KEPT,VALUE,STEPS URI DATABASE THREAD NAME``.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from mongo_datalayer import overflow
-from tests.order import writer
+from mongo_datalayer.storage import overflow
+from tests.chainlit.order import writer
 
 if __name__ == "__main__":
     numbers, *arguments = sys.argv[1:]

@@ -1,0 +1,1 @@
+"""One conversation of any length, for Chainlit's threads and ChatKit's."""
