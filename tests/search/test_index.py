@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
+from unicodedata import normalize
 
 import pytest
 from chainlit.types import Feedback, Pagination, ThreadFilter
@@ -19,9 +20,12 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect
 
 from mongo_datalayer import ConfigurationError, MongoDataLayer, NotFoundError
-from mongo_datalayer.search_index import SearchIndexer, building, lookup, segments, upkeep, words
+from mongo_datalayer.search import indexer as building
+from mongo_datalayer.search import ngrams, segments, upkeep
+from mongo_datalayer.search import searcher as lookup
+from mongo_datalayer.search.indexer import SearchIndexer
 from tests.costs.commands import Commands, examined, explain, stages
-from tests.overflow.commands import Before, Killed, Stop, Watched
+from tests.storage.commands import Before, Killed, Stop, Watched
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -29,7 +33,8 @@ THREADS = 60
 WORDS = re.findall(
     r"\S+",
     """the server of this house is configured by hand and the other one was not
-    Übung STRASSE straße main.py foo::bar snake_case x=1 (see) … 🎉 字典の中 Ёлка
+    Übung U\u0308bung résumé re\u0301sume\u0301 한국어 \u1112\u1161\u11ab\u1100\u116e\u11a8
+    STRASSE straße main.py foo::bar snake_case x=1 (see) … 🎉 字典の中 Ёлка
     INV-00017 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""",
 )
 
@@ -103,9 +108,14 @@ class Chats:
             start = self.chance.randrange(len(said))
             search = said[start : start + self.chance.choice((1, 3, 6, 12, 30))]
             search = self.chance.choice((search, search.upper()))
+            search = normalize(self.chance.choice(("NFC", "NFD")), search)
             given = ThreadFilter(userId=self.user, search=search, **filters)
             found = [await pages(each, given) for each in (self.indexed, self.plain)]
             assert found[0] == found[1], search
+            other = normalize("NFD" if search == normalize("NFC", search) else "NFC", search)
+            if other != search:
+                given.search = other
+                assert await pages(self.indexed, given) == found[0], other
 
 
 def watched(chats: Chats, before: Before) -> SearchIndexer:
@@ -141,13 +151,11 @@ async def pages(layer: MongoDataLayer, filters: ThreadFilter) -> list[list[str]]
 
 @pytest.fixture
 async def chats(database: Documents, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Chats]:
-    # Some segments and batches, of few threads.
+    # Some segments, of few threads; and no text is too frequent for them.
     monkeypatch.setattr(segments, "THREADS", 16)
-    monkeypatch.setattr(segments, "JOINTS", 1 << 12)
-    monkeypatch.setattr(words, "JOINTS", 1 << 12)
-    monkeypatch.setattr(building, "SEGMENT_BYTES", 1500)
-    monkeypatch.setattr(lookup, "BATCH", 3)
-    monkeypatch.setattr(lookup, "PAGES_AT_ONCE", 3)
+    monkeypatch.setattr(segments, "NGRAMS", 1 << 12)
+    monkeypatch.setattr(ngrams, "NGRAMS", 1 << 12)
+    monkeypatch.setattr(lookup, "FREQUENT", 1.0)
     monkeypatch.setattr(upkeep, "WORTH_A_SEGMENT", 10**6)
     chats = Chats(database)
     await chats.begin()
@@ -184,12 +192,17 @@ async def test_segments_of_an_earlier_form_are_not_asked_and_built_anew(
     monkeypatch.setattr(upkeep.SearchUpkeep, "begin", lambda *_: None)
     await chats.indexer.build(chats.user)
     pages = chats.database["search_words"]
-    await pages.update_many({"form": {"$exists": True}}, {"$set": {"form": "1/0"}})
-    earlier = {"counts": bytes(9), "threads": bytes(9)}
-    await pages.update_many({"segment": {"$exists": True}}, {"$set": earlier})
+    # As of the second form: other names of fields, and words in the place of n-grams.
+    headers, others = {"format": {"$exists": True}}, {"segment": {"$exists": True}}
+    await pages.update_many(
+        headers, {"$unset": {"format": ""}, "$set": {"form": "2/0", "count": 9}}
+    )
+    earlier = {"words": "\nthe\n", "first": "the", "last": "the", "threads": bytes(9)}
+    names = {"ngrams": "", "postings": ""}
+    await pages.update_many(others, {"$unset": names, "$set": earlier})
     await chats.compare()
     assert (await chats.indexer.build(chats.user)).threads == THREADS
-    assert await pages.count_documents({"counts": {"$exists": True}}) == 0
+    assert await pages.count_documents({"$or": [{"words": {"$gt": ""}}, {"form": "2/0"}]}) == 0
     await chats.compare()
 
 
@@ -202,7 +215,7 @@ async def test_writes_and_builds_at_the_same_time(chats: Chats) -> None:
         )
         await chats.compare()
     present = await chats.indexer.segments(chats.user)
-    assert sum(each.live for each in present) + await chats.indexer.missing(
+    assert sum(each.live for each in present) + await chats.indexer.count_missing(
         chats.user, present
     ) == await chats.database["threads"].count_documents({"userId": chats.user})
 
@@ -211,8 +224,7 @@ async def test_a_build_that_is_killed_before_any_of_its_commands(
     chats: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building, "UNFINISHED", timedelta(hours=-1))
-    monkeypatch.setattr(building, "SEGMENT_BYTES", 10**6)
-    monkeypatch.setattr(building, "_PAGES_AT_ONCE", 5000)
+    monkeypatch.setattr(building, "PAGES_AT_ONCE", 20)
     monkeypatch.setattr(segments, "THREADS", 40)
     for at in range(0, 26, 2):
         for _ in range(12):
@@ -254,7 +266,7 @@ async def test_a_search_reads_what_it_finds_and_not_every_thread(
         for search, hits, aggregations, at_most in (
             ("MARKER07", 21, 2, 22),
             ("marker99", 0, 1, 2),
-            ("usual", 30, 1, 34),  # in every thread: the plain search
+            ("the usual", 30, 1, 34),  # in every thread: the plain search
         ):
             with commands.counted() as sent:
                 page = await layer.list_threads(
@@ -278,7 +290,7 @@ async def test_the_layer_builds_by_itself_when_somebody_searches(
     await chats.compare(searches=1)
     for _ in range(500):
         present = await chats.indexer.segments(chats.user)
-        if not await chats.indexer.missing(chats.user, present):
+        if not await chats.indexer.count_missing(chats.user, present):
             break
         await asyncio.sleep(0.02)
     else:
@@ -303,7 +315,7 @@ async def test_a_build_that_fails_does_not_fail_the_search(
     await chats.indexed.close()
 
 
-async def test_small_segments_are_taken_along_and_worn_ones_built_anew(database: Documents) -> None:
+async def test_small_segments_are_taken_along_and_stale_ones_rebuilt(database: Documents) -> None:
     chats = Chats(database)
     await chats.begin()
     assert (await chats.indexer.build(chats.user)).segments == 1
@@ -315,8 +327,8 @@ async def test_small_segments_are_taken_along_and_worn_ones_built_anew(database:
     for number in range(THREADS):
         await chats.plain.update_thread(f"t{number}", name="another")
     (segment,) = await chats.indexer.segments(chats.user)
-    assert (segment.threads, segment.live, segment.worn) == (2 * THREADS, THREADS, True)
-    assert await chats.indexer.forget(chats.user) > 0
+    assert (segment.threads, segment.live, segment.stale) == (2 * THREADS, THREADS, True)
+    assert await chats.indexer.delete_segments(chats.user) > 0
     await chats.compare(searches=5)
     await chats.indexed.close()
 
@@ -328,7 +340,7 @@ async def test_without_its_indexes_it_is_the_plain_search(
     await chats.begin()
     await chats.indexer.build(chats.user)
     await database["threads"].drop_index("user_search")
-    await database["search_words"].drop_index("user_joints")
+    await database["search_words"].drop_index("user_ngrams")
     await chats.compare(searches=10)
     assert "The index threads.user_search is missing" in caplog.text
     await chats.indexed.close()

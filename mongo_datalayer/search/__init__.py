@@ -1,0 +1,1 @@
+"""Keyword search: the pattern, and the optional index."""
