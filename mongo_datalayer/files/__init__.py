@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mongo_datalayer.files.bucket import FileBucket
-    from mongo_datalayer.files.client import GridFSStorageClient
-    from mongo_datalayer.files.documents import StoredFile
     from mongo_datalayer.files.links import FileLinks
     from mongo_datalayer.files.mount import mount_files
     from mongo_datalayer.files.route import files_route
+    from mongo_datalayer.files.storage_client import GridFSStorageClient
+    from mongo_datalayer.files.stored_file import StoredFile
 
 __all__ = [
     "FileBucket",
@@ -28,8 +28,8 @@ __all__ = [
 _HOMES = {
     "FileBucket": "bucket",
     "FileLinks": "links",
-    "GridFSStorageClient": "client",
-    "StoredFile": "documents",
+    "GridFSStorageClient": "storage_client",
+    "StoredFile": "stored_file",
     "files_route": "route",
     "mount_files": "mount",
 }

@@ -1,24 +1,25 @@
-"""Signed links to files: who has one may read that one file until it expires."""
+"""Signed links to files: a link lets its holder read one file until it expires."""
 
 from __future__ import annotations
 
 import hmac
 import os
 import time
+from functools import cached_property
 from urllib.parse import quote
 
 import jwt
 
 from mongo_datalayer.config import Settings
 from mongo_datalayer.errors import ConfigurationError
-from mongo_datalayer.files.documents import require_object_key
+from mongo_datalayer.files.stored_file import require_object_key
 
 FILES_PATH = "/mongo/files"
 
 _ALGORITHM = "HS256"
 _AUDIENCE = "mongo_datalayer.files"
-# Signing with a key of our own makes a login token useless here and a link useless as a login,
-# though both come from one secret.
+# A key of our own makes a login token useless here and a link useless as a login, though both come
+# from one secret.
 _KEY_PURPOSE = b"mongo_datalayer file links, version 1"
 
 _NOT_SIGNABLE = (
@@ -31,15 +32,14 @@ _NOT_SIGNABLE = (
 class FileLinks:
     """Makes and checks the links to stored files.
 
-    What is left out is read from the environment when the first link is made.
+    What you leave out is read from the environment when the first link is made.
 
     Args:
         secret: Text the signing key is derived from; None for ``MONGO_DATALAYER_FILES_SECRET``,
             else Chainlit's ``CHAINLIT_AUTH_SECRET``.
-        url: Address under which the app is reached, its root path included, as
-            ``https://chat.example.org/app``; for apps embedded in other sites, or a route that is
-            mounted elsewhere. None for ``MONGO_DATALAYER_FILES_URL``, else links without a host,
-            below Chainlit's root path.
+        url: Public address of the app, as ``https://chat.example.org/root/path``, for apps embedded
+            in other sites and routes mounted elsewhere. None for ``MONGO_DATALAYER_FILES_URL``,
+            else links have no host and begin with Chainlit's root path.
         seconds: How long a link lives; None for ``MONGO_DATALAYER_FILES_LINK_SECONDS``, else 3600.
 
     Raises:
@@ -52,13 +52,13 @@ class FileLinks:
     ) -> None:
         if seconds is not None and seconds <= 0:
             raise ConfigurationError(f"A link must live for a positive time, not {seconds} s.")
+        # Checked here: a mistake in the arguments shows at startup, not with the first link.
         self._key = None if secret is None else _signing_key(secret)
         self._prefix = None if url is None else _prefix(url)
         self._seconds = seconds
-        self._settings: Settings | None = None
 
     def link(self, object_key: str) -> str:
-        """A link that reads this file until it expires. Nothing is asked of the database.
+        """A link to this file, whether it exists or not.
 
         Raises:
             ConfigurationError: no secret is set; the message says what to set.
@@ -67,11 +67,12 @@ class FileLinks:
         address = f"{self.prefix}{path_of(object_key)}"
         return f"{address}?token={self.sign(object_key, _AUDIENCE)}"
 
-    def permits(self, object_key: str, token: str) -> bool:
-        """Whether the token was made by :meth:`link` for this file and has not expired.
+    def require_secret(self) -> None:
+        """Raise ConfigurationError where no secret is set; the message says what to set."""
+        self._signing_key()
 
-        False, too, where no secret is set: then no such link exists.
-        """
+    def permits(self, object_key: str, token: str) -> bool:
+        """Whether :meth:`link` made the token for this file and it has not expired."""
         return self.subject(token, _AUDIENCE) == object_key
 
     def sign(self, subject: str, audience: str) -> str:
@@ -84,7 +85,8 @@ class FileLinks:
         return jwt.encode(claims, self._signing_key(), algorithm=_ALGORITHM)
 
     def subject(self, token: str, audience: str) -> str | None:
-        """What :meth:`sign` was given; None where the token is not for ``audience``, or expired."""
+        """The subject of a valid token of :meth:`sign`; None for every other token."""
+        # Without a secret there are no valid tokens: the answer is a refusal, not an error page.
         try:
             claims = jwt.decode(
                 token,
@@ -104,46 +106,35 @@ class FileLinks:
 
     @property
     def prefix(self) -> str:
-        """What stands before ``/mongo/files`` in a link; empty for an app at the root."""
+        """The part of a link before ``/mongo/files``; empty for an app at the root."""
         if self._prefix is not None:
             return self._prefix
         if self._environment.files_url is not None:
             return _prefix(self._environment.files_url)
-        return root_path()
+        # As Chainlit itself tells its frontend.
+        parent = os.environ.get("CHAINLIT_PARENT_ROOT_PATH", "").rstrip("/")
+        return parent + os.environ.get("CHAINLIT_ROOT_PATH", "").rstrip("/")
 
-    @property
+    @cached_property
     def _environment(self) -> Settings:
-        if self._settings is None:
-            self._settings = Settings.load()
-        return self._settings
+        return Settings.load()
 
     def _signing_key(self) -> bytes:
         if self._key is None:
-            self._key = _signing_key(self._secret_of_environment())
+            own = self._environment.files_secret
+            chainlits = os.environ.get("CHAINLIT_AUTH_SECRET", "")
+            self._key = _signing_key(chainlits if own is None else own.get_secret_value())
         return self._key
-
-    def _secret_of_environment(self) -> str:
-        own = self._environment.files_secret
-        if own is not None:
-            return own.get_secret_value()
-        return os.environ.get("CHAINLIT_AUTH_SECRET", "")
-
-
-def root_path() -> str:
-    """The path under which browsers reach Chainlit, as Chainlit itself tells its frontend."""
-    parent = os.environ.get("CHAINLIT_PARENT_ROOT_PATH", "").rstrip("/")
-    return parent + os.environ.get("CHAINLIT_ROOT_PATH", "").rstrip("/")
 
 
 def path_of(object_key: str) -> str:
     """The path of a file below the app's root.
 
-    Slashes of the key stay where they can: many proxies refuse encoded ones.
-
     Raises:
         StorageError: the key cannot name a file.
     """
     parts = require_object_key(object_key).split("/")
+    # Many proxies refuse encoded slashes, and clients resolve `//`, `/./` and `/../`.
     ordinary = all(part not in {"", ".", ".."} for part in parts)
     return f"{FILES_PATH}/{quote(object_key, safe='/' if ordinary else '')}"
 
@@ -151,6 +142,7 @@ def path_of(object_key: str) -> str:
 def _signing_key(secret: str) -> bytes:
     if not secret.strip():
         raise ConfigurationError(_NOT_SIGNABLE)
+    # An environment variable may hold bytes that are no UTF-8.
     return hmac.digest(secret.encode(errors="surrogateescape"), _KEY_PURPOSE, "sha256")
 
 

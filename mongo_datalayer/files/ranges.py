@@ -14,18 +14,18 @@ _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
 class RangeNotSatisfiableError(Exception):
-    """The range lies outside of the file."""
+    """The range is outside of the file."""
 
 
 def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
     """The part of a file of ``size`` bytes that a ``Range`` header asks for, end exclusive.
 
-    None, for the whole file, when there is no header, when it cannot be read, or when it asks for
-    several parts: a server may ignore it, and must where it is malformed.
+    None, for the whole file, without a header, or when it is malformed or asks for several parts.
 
     Raises:
         RangeNotSatisfiableError: no byte of the file is in the range.
     """
+    # RFC 9110, 14.2: a server ignores a malformed range, and may ignore several.
     unit = None if header is None else _UNIT.match(header)
     if header is None or unit is None:
         return None

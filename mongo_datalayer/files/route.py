@@ -1,26 +1,26 @@
-"""The HTTP route that serves stored files to whoever holds a valid link."""
+"""The HTTP route that serves stored files to the holders of valid links."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from mongo_datalayer.errors import StorageError
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import StoredFile
+from mongo_datalayer.files.http_headers import file_headers, protecting_headers
 from mongo_datalayer.files.links import FILES_PATH, FileLinks
-from mongo_datalayer.files.presentation import file_headers, protecting_headers
 from mongo_datalayer.files.ranges import (
     RangeNotSatisfiableError,
     matches,
     range_applies,
     requested_range,
 )
+from mongo_datalayer.files.stored_file import StoredFile
 
 ROUTE_NAME = "mongo_datalayer_files"
 
@@ -31,27 +31,13 @@ _CONVERTOR = "mongo_datalayer_object_key"
 class LinkedFiles(Protocol):
     """What the route needs of a storage client: its files and its links."""
 
-    @property
-    def bucket(self) -> FileBucket:
-        """Where the files are."""
-        ...
-
-    @property
-    def links(self) -> FileLinks:
-        """What makes and checks the links."""
-        ...
+    bucket: FileBucket
+    links: FileLinks
 
 
-class _ObjectKeyConvertor(Convertor[str]):
-    """Any characters. Starlette's own ``path`` stops at a line break."""
-
+class _ObjectKeyConvertor(PathConvertor):
+    # Starlette's own stops at a line break, which a key may have.
     regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
 
 
 register_url_convertor(_CONVERTOR, _ObjectKeyConvertor())
@@ -60,9 +46,8 @@ register_url_convertor(_CONVERTOR, _ObjectKeyConvertor())
 def files_route(storage: LinkedFiles, prefix: str = "") -> Route:
     """A route for any Starlette or FastAPI app; it answers GET and HEAD below ``/mongo/files``.
 
-    It serves one range of a request, answers 304 to a known ETag, and streams: a request costs
-    about 2 MB of memory whatever the file's size. Without a valid link the answer is 403; with one
-    for a file that is gone, 404.
+    It serves ranges, answers 304 to a known ETag, and streams: a request costs about 2 MB of memory
+    whatever the file's size. The answer is 403 without a valid link and 404 for a missing file.
 
     Args:
         storage: A :class:`GridFSStorageClient`.
@@ -88,7 +73,7 @@ async def _serve(storage: LinkedFiles, request: Request) -> Response:
             return await _respond(storage.bucket, stored, request)
         except StorageError:
             failed = stored
-        # Replaced between the two reads: the second look finds the new revision.
+        # Replaced between the two reads: the second try finds the new revision.
     raise StorageError(f"{failed.object_key!r} cannot be read: it is damaged.")
 
 
@@ -97,20 +82,19 @@ async def _respond(bucket: FileBucket, stored: StoredFile, request: Request) -> 
     headers = {
         **file_headers(stored),
         "accept-ranges": "bytes",
-        "cache-control": "private, no-cache",  # the browser may keep it, and asks if it is current
+        # A browser may keep the file, and asks with the ETag whether it is current.
+        "cache-control": "private, no-cache",
         "etag": etag,
-        # Keeps compressing middleware away: it would change the length and the ranges.
+        # Compressing middleware leaves such an answer alone, so length and ranges stay true.
         "content-encoding": "identity",
     }
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=_validators(headers))
     if request.method == "HEAD":
         return Response(headers={**headers, "content-length": str(stored.size)})
-    wanted = request.headers.get("range")
-    if not range_applies(request.headers.get("if-range"), etag):
-        wanted = None
+    applies = range_applies(request.headers.get("if-range"), etag)
     try:
-        part = requested_range(wanted, stored.size)
+        part = requested_range(request.headers.get("range") if applies else None, stored.size)
     except RangeNotSatisfiableError:
         return _refusal(416, "Range Not Satisfiable", {"content-range": f"bytes */{stored.size}"})
     return await _stream(bucket, stored, part, headers)
@@ -124,7 +108,7 @@ async def _stream(
     if part is not None:
         headers["content-range"] = f"bytes {start}-{stop - 1}/{stored.size}"
     pieces = bucket.iterate(stored, start, stop)
-    # Read before the status line goes out: a file that cannot be read is no 200.
+    # Read before the status line is sent, so that a file that cannot be read is not a 200.
     first = await anext(pieces, b"")
     return StreamingResponse(
         _chain(first, pieces), status_code=200 if part is None else 206, headers=headers
@@ -138,15 +122,12 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 
 
 def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return PlainTextResponse(
-        text,
-        status_code=status,
-        headers={"cache-control": "no-store", **protecting_headers(), **(headers or {})},
-    )
+    headers = {"cache-control": "no-store", **protecting_headers(), **(headers or {})}
+    return PlainTextResponse(text, status_code=status, headers=headers)
 
 
 def _validators(headers: dict[str, str]) -> dict[str, str]:
-    """What a 304 says: nothing about the content itself."""
+    # RFC 9110, 15.4.5: a 304 carries no headers that describe the content.
     return {
         name: value
         for name, value in headers.items()

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chainlit.data.storage_clients.base import BaseStorageClient
 
-from mongo_datalayer.documents import Document
-from mongo_datalayer.driver import Database
+from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
 from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import DEFAULT_MIME, FileDetails, StoredFile
+from mongo_datalayer.files.http_headers import parse_disposition
 from mongo_datalayer.files.links import FileLinks
-from mongo_datalayer.files.presentation import parse_disposition
-from mongo_datalayer.files.source import Source
+from mongo_datalayer.files.stored_file import DEFAULT_MIME, FileDetails, StoredFile
+from mongo_datalayer.files.upload_source import Source
+from mongo_datalayer.model.documents import Document
+from mongo_datalayer.mongodb.arguments import check_asynchronous_database
+from mongo_datalayer.mongodb.client import Database, timeout
+from mongo_datalayer.mongodb.logger import get_logger
+from mongo_datalayer.mongodb.retries import Retries
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorDatabase
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class GridFSStorageClient(BaseStorageClient):
     """Keeps the files of elements in MongoDB's GridFS.
 
-    It borrows the database and opens nothing of its own; the constructor does no I/O. Failures of
-    the database are raised as the driver raises them.
+    It borrows the database. Uploads are retried after transient errors, within the client's
+    ``timeoutMS`` or 20 seconds for each block. Errors are raised as the driver raises them.
 
     Args:
         database: PyMongo's ``AsyncDatabase``, or Motor's ``AsyncIOMotorDatabase``.
-        bucket: Name of the GridFS bucket. Other applications may use the same one.
-        links: Makes the links to files; None for links as the environment sets them.
+        bucket: Name of the GridFS bucket; you may share it with other applications.
+        links: Makes the links to files; None reads the environment for them.
 
     Attributes:
         bucket: The files themselves, for scripts and administration.
         links: Makes and checks the links.
-        streams: Says that :meth:`upload_file` takes paths and open files, and whose they are.
+        streams: True: ``bucket`` takes open files, and :meth:`delete_files` many keys at once.
+
+    Raises:
+        ConfigurationError: ``database`` is no database, or that of a blocking client.
     """
 
     streams: ClassVar[bool] = True
@@ -50,7 +56,10 @@ class GridFSStorageClient(BaseStorageClient):
         bucket: str = "fs",
         links: FileLinks | None = None,
     ) -> None:
-        self.bucket = FileBucket(database, bucket)
+        check_asynchronous_database("GridFSStorageClient", database)
+        client: Any = database.client
+        seconds = timeout(client) or DEFAULT_TIMEOUT_MS / 1000
+        self.bucket = FileBucket(database, bucket, retry=Retries(client, seconds).run)
         self.links = FileLinks() if links is None else links
 
     async def upload_file(
@@ -67,31 +76,25 @@ class GridFSStorageClient(BaseStorageClient):
     ) -> dict[str, Any]:
         """Store a file under a key, and return ``{"object_key": …, "url": …}``.
 
-        Where no secret is set the file is kept all the same: the URL is empty, and the log says
-        what to set.
-
-        Readers see the former content until the new is complete. An upload that fails or is
-        cancelled leaves nothing behind. Memory does not grow with the file when ``data`` is a path
-        or an open file: it is read in a thread, about 1 MB at a time.
+        Readers see the old content until the new one is complete. An upload that fails or is
+        cancelled leaves nothing behind. A path or an open file is read in a thread, about 1 MB at a
+        time. Without a secret to sign links with, the URL is empty and the log says what to set.
 
         Args:
             object_key: Any text, except an empty one, ``.`` and ``..``.
-            data: Bytes, text (stored as UTF-8), a ``Path``, or a file opened in binary mode, read
-                from where it stands and left open.
+            data: Bytes, text (stored as UTF-8), a ``Path``, or a file opened in binary mode, which
+                is read from its current position and left open.
             mime: Content type.
             overwrite: False to refuse a key that is taken.
-            content_disposition: As of HTTP. ``attachment`` forbids showing the file in place; its
-                file name is used when there is no ``name``.
-            name: File name to offer when the file is saved; else the last part of the key.
+            content_disposition: As in HTTP. ``attachment`` forbids showing the file in place.
+            name: File name for saving; else that of ``content_disposition``, else the key's end.
             thread_id: Thread the file belongs to, for :meth:`delete_thread_files`.
             element_id: Element the file belongs to.
 
         Raises:
             StorageError: the content cannot be read, the key cannot be used, or it is taken.
         """
-        attachment, given_name = False, None
-        if content_disposition is not None:
-            attachment, given_name = parse_disposition(content_disposition)
+        attachment, given_name = parse_disposition(content_disposition)
         details = FileDetails(
             mime=mime,
             name=given_name if name is None else name,
@@ -103,7 +106,7 @@ class GridFSStorageClient(BaseStorageClient):
         return {"object_key": object_key, "url": self._link_if_signable(object_key)}
 
     async def get_read_url(self, object_key: str) -> str:
-        """A signed link to the file, which expires. Whether the file exists is not asked.
+        """A signed link to the file, which expires; the database is not asked.
 
         Raises:
             ConfigurationError: no secret is set; the message says what to set.
@@ -115,7 +118,7 @@ class GridFSStorageClient(BaseStorageClient):
         return await self.bucket.delete([object_key]) > 0
 
     async def delete_files(self, object_keys: Iterable[str]) -> int:
-        """Delete many files, with three commands for a thousand; returns how many there were."""
+        """Delete many files, three commands per thousand; returns how many there were."""
         return await self.bucket.delete(object_keys)
 
     async def delete_thread_files(self, thread_id: str) -> int:
@@ -123,7 +126,7 @@ class GridFSStorageClient(BaseStorageClient):
         return await self.bucket.delete_thread(thread_id)
 
     async def find_file(self, object_key: str) -> StoredFile | None:
-        """What is known of the file; None when there is none."""
+        """Size, type and name of the file; None when there is none."""
         return await self.bucket.find(object_key)
 
     async def download_file(self, object_key: str) -> bytes:
@@ -142,7 +145,7 @@ class GridFSStorageClient(BaseStorageClient):
 
         Raises:
             NotFoundError: no file is stored under the key.
-            StorageError: the file was replaced or deleted while it was read, or is damaged.
+            StorageError: the file was replaced or deleted meanwhile, or is damaged.
         """
         stored = await self.bucket.require(object_key)
         async for piece in self.bucket.iterate(stored, start, stop):
@@ -152,6 +155,7 @@ class GridFSStorageClient(BaseStorageClient):
         """Does nothing: the database belongs to the caller."""
 
     def _link_if_signable(self, object_key: str) -> str:
+        # An app without a secret keeps its files; links can be made once there is one.
         try:
             return self.links.link(object_key)
         except ConfigurationError as exc:

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bson.int64 import Int64
 from bson.objectid import ObjectId
 
-from mongo_datalayer.documents import Document
 from mongo_datalayer.errors import StorageError
-from mongo_datalayer.values import plain
+from mongo_datalayer.model.bson_values import to_bson
+from mongo_datalayer.model.documents import Document
 
 OWNER = "mongo_datalayer"
 DEFAULT_MIME = "application/octet-stream"
 
-# The size every MongoDB driver cuts files into; a little under a power of two on purpose.
+# The drivers' default: with its other fields a chunk's document stays below 256 KB.
 CHUNK_BYTES = 255 * 1024
 
-# Chunks carry nothing but their file's id, so the id itself must say that they are ours: chunks
-# of an upload that was killed have no other owner.
+# Chunks carry only their file's id. The prefix marks those of a killed upload, which have no file,
+# as ours.
 _ID_PREFIX = f"{OWNER}:"
 
 
@@ -31,9 +30,9 @@ class StoredFile:
 
     Attributes:
         file_id: ``_id`` of the revision; a new one for each upload.
-        object_key: The name it is stored under.
+        object_key: The key it is stored under.
         size: Length in bytes.
-        mime: Content type as it was given at the upload.
+        mime: Content type as given at the upload.
         sha256: SHA-256 of the content, in hex digits.
         uploaded_at: When the upload was complete, by the server's clock, in UTC.
         chunk_bytes: Size of its chunks in bytes.
@@ -57,7 +56,7 @@ class StoredFile:
 
     @property
     def revision(self) -> tuple[datetime, str]:
-        """Orders the revisions of one object key; the greatest is what readers get."""
+        """Orders the revisions of one object key; readers get the greatest."""
         return (self.uploaded_at, self.file_id)
 
     @classmethod
@@ -81,7 +80,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class FileDetails:
-    """What an uploader says about a file; the rest is measured."""
+    """What an uploader says about a file."""
 
     mime: str = DEFAULT_MIME
     name: str | None = None
@@ -90,49 +89,44 @@ class FileDetails:
     element_id: str | None = None
 
 
-def file_fields(object_key: str, size: int, sha256: str, details: FileDetails) -> Document:
-    """The fields of a finished upload, except ``_id`` and the date, which the server sets."""
+def new_file(object_key: str, details: FileDetails) -> tuple[str, Document]:
+    """An id no other upload has, and the fields of a file, except what its content says.
+
+    Raises:
+        StorageError: the key cannot name a file.
+    """
     metadata = {
         "owner": OWNER,
         "contentType": details.mime,
-        "sha256": sha256,
         "name": details.name,
         "attachment": details.attachment or None,
         "threadId": details.thread_id,
         "elementId": details.element_id,
     }
-    return {
-        "filename": object_key,
-        "length": Int64(size),
+    return f"{_ID_PREFIX}{ObjectId()}", {
+        "filename": require_object_key(object_key),
         "chunkSize": CHUNK_BYTES,
-        "metadata": plain({key: value for key, value in metadata.items() if value is not None}),
+        "metadata": to_bson({key: value for key, value in metadata.items() if value is not None}),
     }
 
 
-def ours(**conditions: Any) -> Document:
+def ours(**filters: Any) -> Document:
     """A filter on ``fs.files`` that other applications' files never match."""
-    return {"metadata.owner": OWNER, **conditions}
-
-
-def new_file_id() -> str:
-    """An id no other upload has; those of one process sort by time."""
-    return f"{_ID_PREFIX}{ObjectId()}"
+    return {"metadata.owner": OWNER, **filters}
 
 
 def ids_before(moment: datetime) -> Document:
-    """A condition on file ids: made by us, and before ``moment`` (to the second)."""
+    """A filter on file ids: ours, made before ``moment`` (to the second)."""
     return {"$gte": _ID_PREFIX, "$lt": f"{_ID_PREFIX}{ObjectId.from_datetime(moment)}"}
 
 
 def require_object_key(object_key: str) -> str:
-    """The key, when it can name a file.
-
-    Any characters may be in it. The exceptions are what neither MongoDB nor a URL can carry.
+    """The key itself, if it can name a file.
 
     Raises:
-        StorageError: it is empty, ``.`` or ``..`` (every HTTP client removes these from a URL), or
-            holds half of a surrogate pair.
+        StorageError: it is empty, ``.`` or ``..``, or has a lone surrogate.
     """
+    # HTTP clients remove these two from a URL.
     if object_key in {"", ".", ".."}:
         raise StorageError(f"{object_key!r} cannot be an object key.")
     try:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mongo_datalayer.files import StoredFile
-from mongo_datalayer.files.presentation import (
+from mongo_datalayer.files.http_headers import (
     MAX_NAME,
     content_disposition,
     file_headers,
@@ -133,6 +133,10 @@ def test_a_name_in_the_header(name: str, header: str) -> None:
         ('a"b\\c/d.txt', "key", "a_b_c_d.txt"),
         ("../../etc/passwd", "key", "_.._etc_passwd"),
         ("line\r\nbreak.txt", "key", "line__break.txt"),
+        ("line\u2028break.txt", "key", "line_break.txt"),
+        ("photo_\u202egpj.exe", "key", "photo__gpj.exe"),
+        ("\u2066\u200f\u061ca\u2069.txt", "key", "___a_.txt"),
+        ("\U0001f469\u200d\U0001f4bb.png", "key", "\U0001f469\u200d\U0001f4bb.png"),
     ],
 )
 def test_a_name_to_save_under(name: str | None, key: str, clean: str) -> None:

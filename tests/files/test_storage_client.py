@@ -9,12 +9,13 @@ from typing import Any
 
 import gridfs
 import pytest
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from mongo_datalayer.errors import ConfigurationError, NotFoundError, StorageError
 from mongo_datalayer.files import FileLinks, GridFSStorageClient, StoredFile
+from mongo_datalayer.files.stored_file import CHUNK_BYTES
 from mongo_datalayer.testing.storage_contract import StorageClientContract
 from tests.files.conftest import SECRET
 
@@ -306,6 +307,51 @@ async def test_a_failure_of_the_database_is_raised_and_leaves_nothing(
     assert await chunk_count(database) == 1
 
 
+async def test_of_two_uploads_of_a_key_that_may_not_be_taken_one_is_told(
+    storage: GridFSStorageClient, database: Database
+) -> None:
+    contents = [b"one", b"two"]
+    uploads = [storage.upload_file("key", content, overwrite=False) for content in contents]
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+    errors = [str(result) for result in results if isinstance(result, StorageError)]
+    assert errors == ["A file is already stored under 'key'."]
+    assert await chunk_count(database) == 1
+
+
+@pytest.mark.parametrize("size", [0, 10, 2_500_000], ids=["empty", "small", "of three blocks"])
+@pytest.mark.parametrize("command", ["insert", "findAndModify", "find"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"closeConnection": True}, {"writeConcernError": {"code": 64, "errmsg": "timed out"}}],
+    ids=["lost connection", "applied, then no majority"],
+)
+async def test_an_upload_is_retried_after_a_transient_fault(
+    storage: GridFSStorageClient,
+    database: Database,
+    client: AsyncMongoClient[dict[str, Any]],
+    fault: dict[str, Any],
+    command: str,
+    size: int,
+) -> None:
+    await storage.upload_file("key", b"old")
+    content = bytes(index % 251 for index in range(size))
+
+    async def arriving() -> AsyncIterator[bytes]:
+        yield content
+
+    fail = {"failCommands": [command], **fault}
+    # Twice: the driver itself retries once on a replica set.
+    await client.admin.command("configureFailPoint", "failCommand", mode={"times": 2}, data=fail)
+    try:
+        await storage.upload_file("key", arriving())
+    finally:
+        await client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+    assert await storage.download_file("key") == content
+    assert await database["fs.files"].count_documents({}) == 1
+    assert await chunk_count(database) == -(-size // CHUNK_BYTES)
+
+
 async def test_a_failed_clean_up_does_not_fail_the_upload(
     storage: GridFSStorageClient,
     database: Database,
@@ -406,7 +452,7 @@ async def test_chunks_of_a_killed_upload_are_found_and_discarded(
     assert [file_id async for file_id in bucket.list_unfinished(before=early)] == []
     unfinished = [file_id async for file_id in bucket.list_unfinished(before=late)]
     assert unfinished == [lost.file_id]
-    await bucket.discard(unfinished)
+    await bucket.delete_revisions(unfinished)
     assert await chunk_count(database) == 3
     assert await storage.download_file("kept") == b"x" * 600_000
 
@@ -528,9 +574,11 @@ async def test_a_page_may_end_anywhere(
     now = datetime.now(timezone.utc)
 
     listed = [(file.object_key, file.file_id) async for file in bucket.list_files(before=now)]
+    keys = [key async for key in bucket.list_keys()]
     unfinished = [file_id async for file_id in bucket.list_unfinished(before=now)]
 
     assert listed == names
+    assert keys == ["a", "b", "c", "d"]
     assert unfinished == left
 
 
@@ -543,7 +591,16 @@ async def test_what_was_listed_may_be_deleted_meanwhile(
 
     async for file in storage.bucket.list_files():
         listed.append((file.object_key, file.file_id))
-        await storage.bucket.discard([file.file_id])
+        await storage.bucket.delete_revisions([file.file_id])
 
     assert listed == names
     assert await database["fs.files"].count_documents({}) == 0
+
+
+async def test_it_takes_an_asynchronous_database() -> None:
+    blocking = MongoClient[dict[str, Any]]("mongodb://localhost:1")
+    async with AsyncMongoClient[dict[str, Any]]("mongodb://localhost:1") as client:
+        for wrong in (blocking["d"], client, "chainlit"):
+            with pytest.raises(ConfigurationError, match="takes the database of an asynchronous"):
+                GridFSStorageClient(wrong)  # type: ignore[arg-type]  # wrong on purpose
+    blocking.close()
