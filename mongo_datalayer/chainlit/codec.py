@@ -1,13 +1,15 @@
-"""Between Chainlit's dicts and the stored shapes. Pure.
+"""Converts between Chainlit's dicts and the stored shapes. Pure.
 
-Going in, every value passes :func:`~mongo_datalayer.values.plain`, a field that is None is left
-out, and a field's name is made safe to stand in an update's path. Coming out, every field that
-Chainlit and its frontend read is there, fields nobody knows included.
+On the way in, every value passes :func:`~mongo_datalayer.model.bson_values.to_bson`, fields that
+are None are left out, and field names are encoded for the paths of updates. On the way out, every
+field that Chainlit and its frontend read is set, and unknown fields are kept.
 """
 
 from __future__ import annotations
 
-import re
+import json
+import math
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -15,34 +17,39 @@ from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
 
-from mongo_datalayer.documents import Document, ElementDocument, StepDocument
-from mongo_datalayer.values import EPOCH, iso, plain, plain_text
+from mongo_datalayer.model.bson_values import to_bson, to_id, to_text
+from mongo_datalayer.model.cursor import Cursor
+from mongo_datalayer.model.documents import Document, ElementDocument, StepDocument
+from mongo_datalayer.model.times import EPOCH, iso, parse_time, sort_as_text
+
+INCOMPLETE = "Older messages of this conversation are missing in the database."
+"""What a person reads in place of steps that were lost with an overflow document."""
 
 NAME_LENGTH = 255
 """Longest thread name, in characters. A longer one is cut and ends in ``…``."""
 
-SHARING_KEYS = ("is_shared", "shared_at")
-"""Thread metadata that belongs to sharing, not to a session."""
+ROUTE_KEYS = ("is_shared", "shared_at", "pinned")
+"""Thread metadata that Chainlit's HTTP routes set, and no session."""
 
-# What means something in an update's path, the percent sign first: it begins the codes.
+# Characters with a meaning in an update's path. The percent sign first, as codes begin with it.
 _ENCODED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
-_TIME = r"[0-9]{4}-(?:0[1-9]|1[0-2])-[0-3][0-9]T[0-2][0-9](?::[0-5][0-9]){2}\.[0-9]{6}Z"
-_CHAINLIT_TIME = re.compile(_TIME).fullmatch
-_CHAINLIT_TIMES = re.compile(f"(?:{_TIME}\n)*").fullmatch
-_FRACTION = re.compile(r"[.,](\d+)")
+_FEEDBACK_IDS = uuid.UUID("6f1ed3a2-64a5-4e1f-9a3c-0f2d0a0b5c11")
 _HIDDEN = ("", "false", "False")
 _SCALARS = frozenset({str, int, bool, type(None)})  # a float may be NaN
 _NO_FIELDS: Mapping[str, Any] = {}
+_STR = frozenset({str})
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 # Fields that the thread or another method owns; never written from a caller's dict.
-_STEP_NOT_STORED = frozenset({"id", "threadId", "feedback", "streaming", "receivedAt"})
-_ELEMENT_NOT_STORED = frozenset({"id", "threadId", "path", "content"})
-_STEP_TEXTS = frozenset({"type", "name", "parentId", "input", "output"})
+_STEP_NOT_STORED = frozenset({"threadId", "feedback", "streaming", "receivedAt"})
+_ELEMENT_NOT_STORED = frozenset({"id", "threadId", "path", "content", "sequence"})
+_STEP_TEXTS = frozenset({"id", "type", "name", "parentId", "input", "output"})
 _STEP_DEFAULTS: Document = dict.fromkeys(
     name for name in StepDocument.model_fields if name != "receivedAt"
 ) | {"type": "undefined", "name": "", "input": "", "output": "", "streaming": False}
-_ELEMENT_DEFAULTS: Document = dict.fromkeys(ElementDocument.model_fields) | {
+_ELEMENT_DEFAULTS: Document = dict.fromkeys(
+    name for name in ElementDocument.model_fields if name != "sequence"
+) | {
     "type": "file",
     "name": "",
     "display": "inline",
@@ -52,11 +59,10 @@ _ELEMENT_DEFAULTS: Document = dict.fromkeys(ElementDocument.model_fields) | {
 # Names ----------------------------------------------------------------------------------------
 
 
-def field_name(key: str) -> str:
-    """``key`` as the name of a top-level field: it may stand in an update's path.
+def encode_field(key: str) -> str:
+    """``key`` as the name of a top-level field that may stand in an update's path.
 
-    Dots, dollars, percent signs and NUL are percent-encoded, the empty key is ``%``; all other
-    keys stay as they are. :func:`field_key` is the inverse.
+    Dots, dollars, percent signs and NUL are percent-encoded; the empty key is ``%``.
     """
     if key == "":
         return "%"
@@ -66,146 +72,102 @@ def field_name(key: str) -> str:
     return key
 
 
-def field_key(name: str) -> str:
-    """The key that :func:`field_name` made ``name`` of."""
+def decode_field(name: str) -> str:
+    """The inverse of :func:`encode_field`."""
     if "%" not in name:
         return name
     return "" if name == "%" else unquote(name)
 
 
-def identifier(value: Any) -> str:
-    """An id as it is stored; ids are chosen by clients and may be any string."""
-    return plain_text(value)
-
-
 def stored_fields(values: Mapping[str, Any], without: Iterable[str] = ()) -> Document:
-    """A caller's map as stored fields: None left out, values plain, names safe."""
+    """A caller's map as stored fields: without None, values converted, names encoded."""
     left_out = frozenset(without)
-    # A copy: converting a value may run code that changes the map.
+    # A copy, as converting a value may run code that changes the map.
     return {
-        _stored_name(key): value if type(value) is str and value.isascii() else plain(value)
+        _stored_name(key): value if type(value) is str and value.isascii() else to_bson(value)
         for key, value in tuple(values.items())
         if value is not None and key not in left_out
     }
 
 
 def _stored_name(key: Any) -> str:
-    return _name_of(key) if type(key) is str else field_name(plain_text(key))
+    # Only short ones are remembered: browsers name some of the fields.
+    short = type(key) is str and len(key) <= 64
+    return _name_of(key) if short else encode_field(to_text(key))
 
 
-@lru_cache(1024)  # the fields of steps, elements and metadata, again and again
+@lru_cache(1024)  # steps, elements and metadata have the same few field names
 def _name_of(key: str) -> str:
-    return field_name(plain_text(key))
+    return encode_field(key if key.isascii() else to_text(key))
 
 
 def read_fields(stored: Mapping[str, Any], defaults: Mapping[str, Any] = _NO_FIELDS) -> Document:
-    """Stored fields as a caller's map: original keys, values that JSON carries.
-
-    Args:
-        stored: The fields, as the driver read them.
-        defaults: What the map has besides.
-    """
+    """Stored fields over ``defaults``, with original keys and values that JSON carries."""
     fields = {**defaults, **stored}
-    others = [name for name, value in stored.items() if type(value) not in _SCALARS]
-    for name in others:
-        if not _is_flat(value := stored[name]):
-            fields[name] = plain(value)
+    for name, value in stored.items():
+        if type(value) not in _SCALARS and not _is_flat(value):
+            fields[name] = to_bson(value)
     if "%" in "".join(stored):
-        return {field_key(name): value for name, value in fields.items()}
+        return {decode_field(name): value for name, value in fields.items()}
     return fields
 
 
 def _is_flat(value: Any) -> bool:
-    """Whether it is a map or list of what JSON carries, as most are that people make."""
+    """Whether a value is a map or list of JSON scalars, as most are, and needs no conversion."""
     if type(value) is dict:
         return _SCALARS.issuperset(map(type, value.values()))
     return type(value) is list and _SCALARS.issuperset(map(type, value))
-
-
-# Times ----------------------------------------------------------------------------------------
-
-
-def parse_time(value: Any) -> datetime | None:
-    """A step's time string as an aware datetime; None when it is no ISO 8601 time.
-
-    A time without a zone counts as UTC, as Chainlit means it.
-    """
-    if not isinstance(value, str):
-        return None
-    if _CHAINLIT_TIME(value):
-        try:
-            return datetime.fromisoformat(value[:-1] + "+00:00")
-        except ValueError:  # a day that there is not
-            return None
-    text = value.strip()
-    if text.endswith(("Z", "z")):
-        text = text[:-1] + "+00:00"
-    try:
-        # Python 3.10 reads three or six digits of a second's fraction, and no others.
-        moment = datetime.fromisoformat(_FRACTION.sub(_microseconds, text, count=1))
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=timezone.utc)
-    try:
-        return moment.astimezone(timezone.utc)
-    except OverflowError:  # a zone that leads out of the calendar
-        return None
-
-
-def _microseconds(fraction: re.Match[str]) -> str:
-    return "." + fraction[1][:6].ljust(6, "0")
 
 
 # Steps ----------------------------------------------------------------------------------------
 
 
 def stored_step(step: Mapping[str, Any]) -> Document:
-    """The fields of Chainlit's ``StepDict`` as stored, without the id. Texts are strings."""
+    """Chainlit's ``StepDict`` as stored."""
     fields = stored_fields(step, without=_STEP_NOT_STORED)
     for name in _STEP_TEXTS & fields.keys():
         if not isinstance(fields[name], str):
-            fields[name] = plain_text(fields[name])
+            fields[name] = to_text(fields[name])
     if not isinstance(fields.get("metadata", {}), dict):
         fields["metadata"] = {"value": fields["metadata"]}
     return fields
 
 
 def read_step(stored: Document, thread_id: str) -> Document:
-    """A stored step as Chainlit's ``StepDict``; ``createdAt`` is always there."""
+    """A stored step as Chainlit's ``StepDict``; ``createdAt`` is always set."""
     step = read_fields(stored, _STEP_DEFAULTS)
     step["threadId"] = thread_id
     received = step.pop("receivedAt", None)
-    if step["createdAt"] is None:
-        step["createdAt"] = step["start"] or step["end"] or received or iso(EPOCH)
+    if type(step["createdAt"]) is not str:
+        times = (step["createdAt"], step["start"], step["end"], received, iso(EPOCH))
+        step["createdAt"] = to_text(next(time for time in times if time))
+    if not _STR.issuperset(map(type, (step["output"], step["input"], step["type"], step["name"]))):
+        for name in ("output", "input", "type", "name"):  # edited by hand: the frontend needs text
+            step[name] = step[name] if isinstance(step[name], str) else to_text(step[name])
+    if not isinstance(step["parentId"], (str, type(None))):
+        step["parentId"] = None
     if not isinstance(step["metadata"], dict):
         step["metadata"] = {}
-    if _hides_input(stored):
+    show_input = stored.get("showInput")  # None is not a wish to hide it
+    if show_input is False or show_input in _HIDDEN:
         step["input"] = ""
     if step["feedback"] is not None:
         step["feedback"] = read_feedback(step["feedback"])
     return step
 
 
-def _hides_input(stored: Document) -> bool:
-    """Whether the app asked that the input is not shown; unset is not a wish."""
-    show_input = stored.get("showInput")
-    return show_input is False or show_input in _HIDDEN
-
-
 def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
-    """A thread's steps in reading order.
+    """A thread's steps by ``createdAt``, then in order of arrival, but parents before children.
 
-    By ``createdAt``, equal times in order of arrival, but a parent always before its children;
-    a parent that is not there, or a loop of parents, becomes None: Chainlit's frontend drops a
-    child that comes before its parent or has none.
+    ``parentId`` becomes None where the parent is missing, or in a loop of parents.
     """
+    # Chainlit's frontend drops a step that comes before its parent, or whose parent is missing.
     steps = _sorted_by_time([read_step(step, thread_id) for step in stored])
     by_id = {step["id"]: step for step in steps}
     ordered: list[Document] = []
     placed: set[str] = set()
     for step in steps:
-        if step["parentId"] in placed and step["id"] not in placed:  # the ordinary child
+        if step["parentId"] in placed and step["id"] not in placed:  # nearly every step
             placed.add(step["id"])
             ordered.append(step)
             continue
@@ -227,15 +189,18 @@ def read_steps(stored: Iterable[Document], thread_id: str) -> list[Document]:
 
 
 def _sorted_by_time(steps: list[Document]) -> list[Document]:
-    """The steps by ``createdAt``, equal times as they are."""
-    # Chainlit writes all times alike: then their texts are in the order of the times.
-    if _CHAINLIT_TIMES("".join([f"{step['createdAt']}\n" for step in steps])):
+    if sort_as_text([step["createdAt"] for step in steps]):  # parsing each takes four times as long
         return sorted(steps, key=itemgetter("createdAt"))
     return sorted(steps, key=_moment)
 
 
+def read_favorites(stored: Iterable[tuple[str, Document]]) -> list[Document]:
+    """Stored steps, each with its thread's id, by ``createdAt`` and id, newest first."""
+    return newest_first([read_step(step, thread_id) for thread_id, step in stored])
+
+
 def newest_first(steps: list[Document]) -> list[Document]:
-    """Steps that were read, by ``createdAt``, newest first, then by id."""
+    """Read steps by ``createdAt`` and id, newest first."""
     return sorted(steps, key=lambda step: (_moment(step), step["id"]), reverse=True)
 
 
@@ -244,7 +209,7 @@ def _moment(step: Document) -> datetime:
 
 
 def missing_fields(stored: Mapping[str, Any], fields: Mapping[str, Any]) -> Document:
-    """Those of ``fields`` that ``stored`` does not have: what a late create fills in."""
+    """Those of ``fields`` that ``stored`` lacks: a late create fills them in."""
     return {name: value for name, value in fields.items() if stored.get(name) is None}
 
 
@@ -265,41 +230,65 @@ def descendants(steps: Iterable[Mapping[str, Any]], step_id: str) -> set[str]:
 # Feedback -------------------------------------------------------------------------------------
 
 
-def read_feedback(stored: Mapping[str, Any]) -> Document:
-    """Stored feedback as Chainlit's ``FeedbackDict``."""
+def read_feedback(stored: Any) -> Document | None:
+    """Stored feedback as Chainlit's ``FeedbackDict``; None where it is no verdict."""
+    if not isinstance(stored, dict):
+        return None
+    value, comment = stored.get("value", 0), stored.get("comment")
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
     return {
         "id": stored.get("id"),
         "forId": stored.get("forId"),
-        "value": int(stored.get("value", 0)),
-        "comment": stored.get("comment"),
+        "value": int(value),
+        "comment": None if comment is None else to_text(comment),
     }
 
 
-def stored_feedback(*, id: str, step_id: str, value: int, comment: Any) -> Document:  # noqa: A002
-    """Feedback as stored; it replaces the step's earlier feedback whole."""
-    fields: Document = {"id": identifier(id), "forId": step_id, "value": int(value)}
+def stored_feedback(*, id: str | None, step_id: str, value: int, comment: Any) -> Document:  # noqa: A002
+    """Feedback as stored; without an id see :func:`identified_feedback`.
+
+    Raises:
+        ValueError: the value is not 0 or 1.
+    """
+    if value not in (0, 1):
+        raise ValueError(f"Feedback is 0 (down) or 1 (up), not {value!r}.")
+    fields: Document = {"id": to_id(id)} if id else {}
+    fields |= {"forId": step_id, "value": int(value)}
     if comment is not None:
-        fields["comment"] = plain_text(comment)
+        fields["comment"] = to_text(comment)
     return {**fields, "updatedAt": datetime.now(timezone.utc)}
+
+
+def identified_feedback(stored: Document, thread_id: str) -> Document:
+    """Feedback with an id: its own, or the one that feedback for this step always has."""
+    seed = json.dumps([thread_id, stored["forId"]])
+    return {"id": str(uuid.uuid5(_FEEDBACK_IDS, seed)), **stored}
 
 
 # Elements -------------------------------------------------------------------------------------
 
 
 def stored_element(element: Mapping[str, Any]) -> Document:
-    """Chainlit's ``ElementDict`` as stored; an empty ``forId`` is none."""
+    """Chainlit's ``ElementDict`` as stored; an empty ``forId`` counts as None."""
     fields = stored_fields(element, without=_ELEMENT_NOT_STORED)
     if fields.get("forId") == "":
         del fields["forId"]
-    return {"id": identifier(element["id"]), **fields}
+    return {"id": to_id(element["id"]), **fields}
 
 
 def read_element(stored: Mapping[str, Any], thread_id: str) -> Document:
-    """A stored element as Chainlit's ``ElementDict``; custom elements always have ``props``."""
+    """A stored element as Chainlit's ``ElementDict``; a custom element always has ``props``."""
     element = {**read_fields(stored, _ELEMENT_DEFAULTS), "threadId": thread_id}
+    element.pop("sequence", None)
     if element["type"] == "custom" and not isinstance(element["props"], dict):
         element["props"] = {}
     return element
+
+
+def _sequence(stored: Mapping[str, Any]) -> int:
+    sequence = stored.get("sequence")
+    return sequence if isinstance(sequence, int) else 0
 
 
 # Threads --------------------------------------------------------------------------------------
@@ -307,12 +296,12 @@ def read_element(stored: Mapping[str, Any], thread_id: str) -> Document:
 
 def stored_name(name: Any) -> str:
     """A thread's name, cut to :data:`NAME_LENGTH` characters."""
-    text = plain_text(name)
+    text = to_text(name)
     return text if len(text) <= NAME_LENGTH else text[: NAME_LENGTH - 1] + "…"
 
 
 def read_name(stored: Mapping[str, Any]) -> str | None:
-    """The thread's name; one that was never named takes ``metadata.name``, if that is a text."""
+    """The thread's name; without one ``metadata.name``, if that is a string."""
     name = stored.get("name")
     if isinstance(name, str):
         return name
@@ -322,21 +311,54 @@ def read_name(stored: Mapping[str, Any]) -> str | None:
 
 
 def read_thread(stored: Mapping[str, Any]) -> Document:
-    """A stored thread as Chainlit's ``ThreadDict``, fresh and whole."""
+    """A stored whole thread as Chainlit's ``ThreadDict``."""
     thread_id = stored["_id"]
     thread = _read_header(stored, "createdAt")
     thread["steps"] = read_steps(stored.get("steps") or (), thread_id)
-    elements = stored.get("elements") or ()
+    # In the order of the calls: they are stored when their uploads end.
+    elements = sorted(stored.get("elements") or (), key=_sequence)
     thread["elements"] = [read_element(element, thread_id) for element in elements]
+    if stored.get("incomplete"):
+        thread["steps"].insert(0, _notice(thread))
     return thread
 
 
-def read_list_entry(stored: Mapping[str, Any], time_field: str) -> Document:
-    """A stored thread as an entry of a list: ``createdAt`` is the time the list is ordered by.
+def _notice(thread: Document) -> Document:
+    """What tells people that the older part of a thread is missing; it is not stored."""
+    step: Document = {"id": f"{thread['id']}/incomplete", "type": "system_message"}
+    step |= {"name": "mongo_datalayer", "output": INCOMPLETE, "createdAt": thread["createdAt"]}
+    return read_step(step, thread["id"])
 
-    Chainlit's frontend groups the list by ``createdAt``.
+
+def read_list_entry(stored: Mapping[str, Any], time_field: str) -> Document:
+    """A stored thread as an entry of a list that is sorted by ``time_field``."""
+    # As createdAt: Chainlit's frontend groups the list by it, and needs a time.
+    entry = _read_header(stored, time_field)
+    entry["createdAt"] = entry["createdAt"] or iso(EPOCH)
+    return entry
+
+
+def read_page(
+    stored: list[Document], limit: int, time_field: str
+) -> tuple[list[Document], Document]:
+    """A page of a list, and the fields of its ``PageInfo``.
+
+    Args:
+        stored: The threads of the page, and one more if there is a next page.
+        limit: How many threads a page has.
+        time_field: The field the list is sorted by.
     """
-    return _read_header(stored, time_field)
+    page = stored[:limit]
+    entries = [read_list_entry(thread, time_field) for thread in page]
+    # A time that was edited by hand and is no date sorts behind all dates: no page goes on there.
+    dated = [thread for thread in stored if isinstance(thread.get(time_field), datetime)]
+    info: Document = {"hasNextPage": len(dated) > limit, "startCursor": None, "endCursor": None}
+    if dated:
+        ends = (dated[0], dated[: len(page)][-1])
+        start, end = (Cursor(thread[time_field], thread["_id"]) for thread in ends)
+        info["endCursor"] = end.encode()
+        info["startCursor"] = info["endCursor"] if start == end else start.encode()
+    return entries, info
 
 
 def _read_header(stored: Mapping[str, Any], time_field: str) -> Document:
@@ -346,7 +368,7 @@ def _read_header(stored: Mapping[str, Any], time_field: str) -> Document:
         "name": read_name(stored),
         "userId": stored.get("userId"),
         "userIdentifier": stored.get("userIdentifier"),
-        "tags": (tags if _is_flat(tags) else plain(tags)) if tags else [],
+        "tags": (tags if _is_flat(tags) else to_bson(tags)) if isinstance(tags, list) else [],
         "metadata": read_fields(metadata) if metadata and isinstance(metadata, dict) else {},
         "createdAt": read_time(stored.get(time_field)),
         "steps": [],
@@ -356,4 +378,6 @@ def _read_header(stored: Mapping[str, Any], time_field: str) -> Document:
 
 def read_time(moment: Any) -> str | None:
     """A stored time as Chainlit's ISO 8601 text."""
-    return iso(moment) if isinstance(moment, datetime) else plain(moment)
+    if moment is None:
+        return None
+    return iso(moment) if isinstance(moment, datetime) else to_text(moment)

@@ -1,4 +1,4 @@
-"""The collection of users: the only code that talks to it."""
+"""The users of a database, one document each."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, cast
 
+from cachetools import LRUCache
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from mongo_datalayer.documents import USERS, Document
-from mongo_datalayer.driver import Database, find_one, open_collection
-from mongo_datalayer.recent import Recent
+from mongo_datalayer.model.documents import OWN_USER, USERS, Document
+from mongo_datalayer.mongodb.client import Database, open_collection
 
-REMEMBERED = 10_000
+REMEMBERED_USERS = 10_000
+"""Of how many users the identifier is remembered."""
 
 
 class Users:
-    """Users of one database, one document each.
+    """The users.
 
     Args:
         database: The database.
@@ -26,19 +27,23 @@ class Users:
 
     def __init__(self, database: Database) -> None:
         self._users = open_collection(database, USERS)
-        self._identifiers: Recent[str, str] = Recent(REMEMBERED)
+        self._identifiers: LRUCache[str, str] = LRUCache(REMEMBERED_USERS)
 
-    async def get(self, identifier: str) -> Document | None:
+    async def by_identifier(self, identifier: str) -> Document | None:
         """The user with this identifier, or None. One command."""
-        return self._remember(await find_one(self._users, {"identifier": identifier}))
+        return self._remember(await self._users.find_one({"identifier": identifier}))
+
+    async def by_id(self, user_id: str) -> Document | None:
+        """The user with this id, or None. One command."""
+        return await self._users.find_one({"_id": user_id})
 
     async def put(
         self, identifier: str, *, display_name: str | None, metadata: Mapping[str, Any]
     ) -> Document:
-        """Make the user, or refresh the metadata of the one that is there. One command.
+        """Create a user, or refresh the metadata of an existing one. One command.
 
-        The id and the time of creation of a user never change; a display name of None leaves the
-        one that is there.
+        The id and the time of creation of a user never change. A display name of None leaves the
+        stored one.
         """
         changes: Document = {"metadata": dict(metadata)}
         if display_name is not None:
@@ -49,23 +54,23 @@ class Users:
         }
         try:
             user = await self._upsert(identifier, update)
-        except DuplicateKeyError:  # another login was quicker, now the user is there
+        except DuplicateKeyError:  # another login was quicker, so this time the user is found
             user = await self._upsert(identifier, update)
         self._remember(user)
         return user
 
     async def identifier_of(self, user_id: str) -> str | None:
-        """The identifier of the user with this id; no command when the user was seen before."""
-        known = self._identifiers.get(user_id)
-        if known is not None:
-            return known
+        """The identifier of the user with this id, or None. No command for a user seen before."""
+        identifier = self._identifiers.get(user_id)
+        if identifier is not None:
+            return identifier
         user = await self._users.find_one({"_id": user_id}, {"identifier": 1})
         self._remember(user)
         return None if user is None else str(user["identifier"])
 
     async def scan(self) -> AsyncIterator[Document]:
-        """Every user, in the order of ids."""
-        async for user in self._users.find({}).sort("_id", 1):
+        """Every user, by id."""
+        async for user in self._users.find(dict(OWN_USER)).sort("_id", 1):
             yield user
 
     async def delete(self, user_id: str) -> bool:
@@ -73,16 +78,12 @@ class Users:
         result = await self._users.delete_one({"_id": user_id})
         return bool(result.deleted_count)
 
-    async def find(self, user_id: str) -> Document | None:
-        """The user with this id, or None. One command."""
-        return await self._users.find_one({"_id": user_id})
-
     async def restore(self, stored: Document, *, replace: bool) -> bool:
-        """Store a whole user as it is. Ordinarily one command.
+        """Store a whole user. One command.
 
         Returns:
-            False when the user is left as it is: one with its identifier is there under another
-            id, or one with its id and ``replace`` is not set.
+            False when nothing was stored: another user has the identifier, or one has the id and
+            ``replace`` is False.
         """
         try:
             if replace:
@@ -100,7 +101,6 @@ class Users:
         return cast(Document, user)  # an upsert always has a document to return
 
     def _remember(self, user: Document | None) -> Document | None:
-        """Keep which identifier belongs to an id: neither ever changes."""
-        if user is not None:
-            self._identifiers.put(user["_id"], user["identifier"])
+        if user is not None:  # for good, as neither an id nor an identifier ever changes
+            self._identifiers[user["_id"]] = user["identifier"]
         return user

@@ -29,6 +29,7 @@ from chainlit.element import (
     Video,
 )
 from moto.server import ThreadedMotoServer
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from starlette.applications import Starlette
 
@@ -255,6 +256,16 @@ async def test_a_late_element_of_a_deleted_thread_leaves_no_file(
     assert await store.keys() == []
 
 
+async def test_a_late_version_of_a_deleted_element_leaves_no_file(
+    layer: MongoDataLayer, store: FileStore
+) -> None:
+    await layer.create_step(step_dict=step("t"))
+    late = Text(id="late", name="t", content="text", thread_id="t")
+    await layer.delete_element("late", "t")
+    await layer.create_element(late)
+    assert (await elements(layer), await store.keys()) == ([], [])
+
+
 @pytest.mark.parametrize("thread_id", ["a/../b", "..", ".", "ä ö?#%", "$x"])
 async def test_odd_thread_ids_make_working_links(
     layer: MongoDataLayer, store: FileStore, thread_id: str
@@ -272,6 +283,57 @@ async def test_a_file_that_is_gone_is_an_error_and_the_element_is_kept(
         await layer.create_element(element)
     (read,) = await elements(layer)
     assert (read["id"], read["url"]) == ("e", None)
+
+
+async def test_a_failed_upload_leaves_the_earlier_version(
+    layer: MongoDataLayer, store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await layer.create_element(File(id="e", name="first", content=b"first", thread_id="t"))
+
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("the disk is full")
+
+    gone = File(id="e", name="gone", path=str(tmp_path / "gone"), thread_id="t")
+    with pytest.raises(StorageError, match="cannot be read"):
+        await layer.create_element(gone)
+    if isinstance(store.client, GridFSStorageClient):
+        monkeypatch.setattr(store.client.bucket, "write", fail)
+    else:
+        monkeypatch.setattr(store.client, "upload_file", fail)
+    with pytest.raises(StorageError, match="the disk is full"):
+        await layer.create_element(File(id="e", name="second", content=b"second", thread_id="t"))
+    monkeypatch.undo()
+
+    (read,) = await elements(layer)
+    assert read["name"] == "first"
+    assert (await store.http.get(read["url"])).content == b"first"
+    await layer.create_element(File(id="e", name="third", content=b"third", thread_id="t"))
+    (read,) = await elements(layer)
+    assert (await store.http.get(read["url"])).content == b"third"
+
+
+@pytest.mark.parametrize("command", ["insert", "findAndModify", "update"])
+async def test_a_lost_connection_loses_neither_version(
+    mongo_uri: str,
+    database: AsyncDatabase[dict[str, Any]],
+    client: AsyncMongoClient[dict[str, Any]],
+    tmp_path: Path,
+    command: str,
+) -> None:
+    store = GridFSStore(database)
+    path = tmp_path / "second"
+    path.write_bytes(b"second" * 500_000)
+    layer = MongoDataLayer(mongo_uri, database=database.name)
+    await layer.create_element(File(id="e", name="f", content=b"first", thread_id="t"))
+    fault = {"failCommands": [command], "closeConnection": True}
+    await client.admin.command("configureFailPoint", "failCommand", mode={"times": 2}, data=fault)
+    await layer.create_element(File(id="e", name="f", path=str(path), thread_id="t"))
+
+    (read,) = await elements(layer)
+    assert await layer.storage_client.download_file(read["objectKey"]) == path.read_bytes()  # type: ignore[attr-defined]  # it is GridFS's
+    assert await store.keys() == ["t/e"]
+    await store.http.aclose()
+    await layer.close()
 
 
 class FaultyClient(BaseStorageClient):

@@ -11,14 +11,16 @@ import pytest
 from chainlit.context import ChainlitContext, context_var
 from chainlit.element import CustomElement, File
 from chainlit.session import HTTPSession, WebsocketSession, ws_sessions_id, ws_sessions_sid
+from chainlit.types import Feedback
 from chainlit.user import PersistedUser, User
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ExecutionTimeout
+from pymongo.errors import OperationFailure
 
-from mongo_datalayer import MongoDataLayer
+from mongo_datalayer import MongoDataLayer, MongoDataLayerError
 from mongo_datalayer.testing.contract import new_id, step
+from tests.chainlit.chats import websocket
 
-EXECUTION_TIMEOUT = 50  # the server's error code
+OPERATION_FAILED = 96  # the server's error code
 SAVED: dict[str, Any] = {"client_type": "webapp", "chat_settings": {"t": 0.5}, "chat_profile": None}
 
 
@@ -36,23 +38,10 @@ async def ada(layer: MongoDataLayer) -> PersistedUser:
     return await layer.create_user(User(identifier="ada"))
 
 
-def websocket(user: User | PersistedUser | None, thread_id: str | None = None) -> WebsocketSession:
-    """A browser's session, as Chainlit makes it on connect, and the context of its calls."""
-
-    async def emit(*_: Any) -> None:
-        pass
-
-    session = WebsocketSession(
-        id=new_id(),
-        socket_id=new_id(),
-        emit=cast("Any", emit),
-        emit_call=cast("Any", emit),
-        user_env={},
-        client_type="webapp",
-        user=user,
-        thread_id=thread_id,
-    )
-    context_var.set(ChainlitContext(session))
+def chat(user: PersistedUser, thread_id: str | None = None) -> WebsocketSession:
+    """A browser's session after the person's first message."""
+    session = websocket(user, thread_id)
+    session.has_first_interaction = True
     return session
 
 
@@ -154,6 +143,17 @@ async def test_a_session_keeps_a_thread_shared_that_is(
     assert (thread["metadata"] or {})["is_shared"] is True
 
 
+async def test_a_session_neither_pins_nor_unpins(layer: MongoDataLayer, ada: PersistedUser) -> None:
+    await layer.update_thread("t", user_id=ada.id, metadata=SAVED)
+    for pinned in (True, False):
+        await layer.update_pinned_state("t", pinned)
+        websocket(ada, "t")
+        await layer.update_thread("t", metadata={**SAVED, "pinned": not pinned})
+        thread = await layer.get_thread("t")
+        assert thread is not None
+        assert (thread["metadata"] or {})["pinned"] is pinned
+
+
 async def test_an_element_is_written_under_the_sessions_thread_whatever_the_browser_sent(
     layer: MongoDataLayer, ada: PersistedUser
 ) -> None:
@@ -194,19 +194,108 @@ async def test_a_step_without_any_thread_is_an_error(layer: MongoDataLayer) -> N
         await layer.create_step(step_dict={"id": "s", "type": "run"})
 
 
-async def test_deleting_a_step_of_another_thread_than_the_sessions(
-    layer: MongoDataLayer, ada: PersistedUser, mongo_uri: str, database_name: str
+async def step_ids(layer: MongoDataLayer, thread_id: str) -> list[str]:
+    thread = await layer.get_thread(thread_id)
+    assert thread is not None
+    return [stored["id"] for stored in thread["steps"]]
+
+
+async def test_a_chat_deletes_no_step_of_another_thread(
+    layer: MongoDataLayer, ada: PersistedUser
+) -> None:
+    await layer.create_step(step_dict=step("victim", id="s"))
+    await layer.create_step(step_dict=step("victim", id="child", parentId="s"))
+    chat(ada)
+    await layer.delete_step("s")  # the browser chose the id of its own message
+    assert await step_ids(layer, "victim") == ["s", "child"]
+
+
+async def test_server_code_in_an_http_context_deletes_a_step_of_any_thread(
+    layer: MongoDataLayer, ada: PersistedUser
 ) -> None:
     await layer.create_step(step_dict=step("other", id="s"))
-    session = websocket(ada)
-    session.has_first_interaction = True
-    await layer.create_step(step_dict=step(session.thread_id))
-    elsewhere = MongoDataLayer(mongo_uri, database=database_name)  # remembers nothing
-    await elsewhere.delete_step("s")
-    await elsewhere.close()
-    thread = await layer.get_thread("other")
+    http(ada)
+    await layer.delete_step("s")
+    assert await step_ids(layer, "other") == []
+
+
+async def test_server_code_in_an_http_context_gives_feedback_for_a_step_of_any_thread(
+    layer: MongoDataLayer, ada: PersistedUser
+) -> None:
+    await layer.create_step(step_dict=step("other", id="s"))
+    session = http(ada)
+    await layer.upsert_feedback(Feedback(forId="s", value=0))
+    thread: Any = await layer.get_thread("other")
+    assert thread["steps"][0]["feedback"]["value"] == 0
+    assert await layer.get_thread(session.thread_id) is None
+
+
+async def test_a_copy_under_the_same_id_diverts_nothing_in_a_chat(
+    layer: MongoDataLayer, ada: PersistedUser
+) -> None:
+    own = chat(ada).thread_id
+    for thread_id in (own, "copy"):
+        await layer.create_step(step_dict=step(thread_id, id="s"))
+    given = await layer.upsert_feedback(Feedback(forId="s", value=0))
+    copied = await layer.get_thread("copy")
+    assert copied is not None
+    assert copied["steps"][0]["feedback"] is None
+    context_var.set(cast("Any", None))
+    assert await layer.upsert_feedback(Feedback(forId="s", value=1, threadId="copy")) != given
+    chat(ada, own)
+    await layer.delete_step("s")
+    assert await step_ids(layer, own) == []
+    assert await step_ids(layer, "copy") == ["s"]
+
+
+async def test_outside_of_a_chat_an_ambiguous_id_is_refused(layer: MongoDataLayer) -> None:
+    context_var.set(cast("Any", None))
+    for thread_id in ("t", "copy"):
+        await layer.create_step(step_dict=step(thread_id, id="s"))
+        await layer.create_element(CustomElement(id="e", name="C", props={}, thread_id=thread_id))
+    for call in (
+        lambda: layer.delete_step("s"),
+        lambda: layer.upsert_feedback(Feedback(forId="s", value=1)),
+        lambda: layer.delete_element("e"),
+    ):
+        with pytest.raises(MongoDataLayerError, match=r"Several threads have '[se]'"):
+            await call()
+    for thread_id in ("t", "copy"):
+        thread = await layer.get_thread(thread_id)
+        assert thread is not None
+        assert [s["feedback"] for s in thread["steps"]] == [None]
+        assert len(thread["elements"] or ()) == 1
+
+
+async def test_an_element_of_an_http_context_goes_to_the_thread_that_it_names(
+    layer: MongoDataLayer, ada: PersistedUser
+) -> None:
+    session = http(ada)
+    for thread_id in ("", "other"):
+        element = CustomElement(id=f"e{thread_id}", name="C", props={})
+        element.thread_id = thread_id
+        await layer.create_element(element)
+    assert await layer.get_element(session.thread_id, "e") is not None
+    assert await layer.get_element("other", "eother") is not None
+    await layer.delete_element("eother", "other")
+    assert await layer.get_element("other", "eother") is None
+
+
+async def test_metadata_may_be_json_text(layer: MongoDataLayer) -> None:
+    await layer.update_thread("t", metadata=cast("Any", '{"a": {"b": [1]}}'))
+    await layer.update_thread("t", metadata=cast("Any", "null"))
+    thread = await layer.get_thread("t")
     assert thread is not None
-    assert thread["steps"] == []
+    assert thread["metadata"] == {"a": {"b": [1]}}
+
+
+@pytest.mark.parametrize("metadata", ["{", "[1]", "", [1], 5])
+async def test_metadata_that_is_no_map_is_refused_in_words(
+    layer: MongoDataLayer, metadata: Any
+) -> None:
+    with pytest.raises(ValueError, match="metadata is a map"):
+        await layer.update_thread("t", metadata=metadata)
+    assert await layer.get_thread("t") is None
 
 
 async def test_session_state_can_be_deleted_and_nothing_else_goes(
@@ -234,13 +323,13 @@ async def test_a_failure_at_disconnect_is_logged_and_lets_chainlit_clean_up(
         "mode": {"times": 2},
         "data": {
             "failCommands": ["update", "findAndModify"],
-            "errorCode": EXECUTION_TIMEOUT,
+            "errorCode": OPERATION_FAILED,
         },
     }
     await database.client.admin.command(fail)
     await layer.update_thread(thread_id=session.thread_id, metadata=SAVED)
     assert "update_thread in thread t failed" in caplog.text
-    with pytest.raises(ExecutionTimeout):
+    with pytest.raises(OperationFailure):
         await layer.update_thread(thread_id=session.thread_id, name="N", user_id=ada.id)
 
 

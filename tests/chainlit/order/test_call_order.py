@@ -107,6 +107,17 @@ async def test_a_step_that_was_deleted_before_later_writes_stays_deleted(
     assert (await read(layer, thread_id))["steps"] == []
 
 
+async def test_feedback_that_names_no_thread_and_its_deletion_do_not_wait_for_each_other(
+    layer: MongoDataLayer, thread_id: str
+) -> None:
+    await layer.create_step(step(thread_id))
+    verdict = Feedback(forId="s", value=1)
+    given = await layer.upsert_feedback(verdict)
+    for _ in range(5):
+        calls = asyncio.gather(layer.upsert_feedback(verdict), layer.delete_feedback(given))
+        assert tuple(await asyncio.wait_for(calls, timeout=10)) == (given, True)
+
+
 async def test_threads_do_not_wait_for_each_other(layer: MongoDataLayer) -> None:
     tasks = [
         asyncio.create_task(layer.update_step(step(f"thread {number % 20}", output=str(number))))

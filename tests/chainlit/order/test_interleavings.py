@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+from chainlit.element import Text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mongo_datalayer import MongoDataLayer
-from tests.order.conftest import Database
-from tests.order.turn import Call, Dict, Turn
+from mongo_datalayer.model.times import EPOCH, milliseconds, parse_time
+from tests.chainlit.order.conftest import Database
+from tests.chainlit.order.turn import Call, Dict, Turn
 
 bounded = settings(
     max_examples=25,
@@ -70,6 +74,10 @@ async def assert_same(turn: Turn, layer: MongoDataLayer, database: Database) -> 
     stored: Dict = await database.threads.find_one({"_id": turn.thread_id}) or {}
     assert not stored.get("pendingFeedback")
     assert len(stored["steps"]) == len(turn.creates)
+    times = [milliseconds(parse_time(step["createdAt"]) or EPOCH) for step in turn.creates]
+    lasts = [milliseconds(stored[field]) for field in ("createdAt", "updatedAt")]
+    assert lasts == [min(times), max(times)]
+    assert "stepless" not in stored
 
 
 spreads = st.lists(st.integers(0, 2), min_size=1, max_size=30)
@@ -201,3 +209,41 @@ async def test_a_thread_begins_with_its_first_step_whichever_write_says_when(
         thread: Any = await layer.get_thread(thread_id)
         assert thread["createdAt"] == "2024-05-06T12:00:00.123000Z"
         assert thread["steps"][0]["createdAt"] == "2024-05-06T12:00:00.123456Z"
+
+
+async def test_a_thread_without_steps_has_the_times_of_its_creation(
+    layer: MongoDataLayer, alice: str, database: Database
+) -> None:
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
+    await layer.update_thread(thread_id="named", name="n", user_id=alice)
+    await layer.create_element(Text(thread_id="elements", id="e", for_id="s", content="c"))
+    await layer.update_thread(thread_id="elements", name="n", user_id=alice)
+
+    async for stored in database.threads.find():
+        assert before <= stored["createdAt"] == stored["updatedAt"] <= datetime.now(timezone.utc)
+
+
+@pytest.mark.parametrize("writer", [0, 1], ids=["same process", "other process"])
+@pytest.mark.parametrize("first", ["thread", "element", "update", "step"])
+async def test_an_imported_thread_has_the_times_of_its_steps(
+    layers: list[MongoDataLayer], alice: str, database: Database, first: str, writer: int
+) -> None:
+    """Whatever is written first, and whichever of the steps: the sidebar and ``prune`` go by it."""
+    layer = layers[writer]
+    days: list[Any] = [
+        {"id": f"s{day}", "threadId": "t", "createdAt": f"2024-05-{day:02}T12:00:00.000000Z"}
+        for day in (6, 4, 9, 5)
+    ]
+    if first == "element":
+        await layers[0].create_element(Text(thread_id="t", id="e", for_id="s4", content="c"))
+    elif first == "update":
+        await layers[0].update_step({"id": "s4", "threadId": "t", "output": "o"})
+    elif first == "step":
+        await layers[0].create_step(days[0])
+    await layers[0].update_thread("t", name="n", user_id=alice)
+    for step in days:
+        await layer.create_step(step)
+
+    stored: Any = await database.threads.find_one({"_id": "t"})
+    assert (stored["createdAt"].day, stored["updatedAt"].day) == (4, 9)
+    assert len(stored["steps"]) == 4

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mongo_datalayer import MongoDataLayer
-from tests.order.conftest import Database
-from tests.order.writer import LOGINS, NAME, OWN, SHARED
+from tests.chainlit.order.conftest import Database
+from tests.chainlit.order.writer import LOGINS, NAME, OWN, SHARED
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROCESSES = ("first", "second")
 SECONDS = 60
 
@@ -46,7 +46,7 @@ async def test_every_step_once_one_owner_one_user_one_verdict(
     mongo_uri: str, layer: MongoDataLayer, database: Database, thread_id: str
 ) -> None:
     places = [(mongo_uri, database.name, thread_id, name) for name in PROCESSES]
-    await run_together("tests.order.writer", *places)
+    await run_together("tests.chainlit.order.writer", *places)
 
     stored: Any = await database.threads.find_one({"_id": thread_id})
     ids = Counter(step["id"] for step in stored["steps"])

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import MongoDataLayer, data_layer
-from tests.order.conftest import Database
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.mongodb import connection
+from tests.chainlit.order.conftest import Database
 
 MANY = 200
 
@@ -92,7 +93,7 @@ async def test_closing_gives_up_in_time_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(data_layer, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.2)
     layer = MongoDataLayer(mongo_uri, database=database.name)
     blocked = {"failCommands": ["update"], "blockConnection": True, "blockTimeMS": 3000}
     await client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=blocked)
@@ -107,4 +108,4 @@ async def test_closing_gives_up_in_time_and_says_so(
         await client.admin.command("configureFailPoint", "failCommand", mode="off")
         await asyncio.gather(task, return_exceptions=True)
 
-    assert "still on their way" in caplog.text
+    assert "Still on its way 0.2 s after close(): create_step of s in thread t" in caplog.text

@@ -14,7 +14,7 @@ from chainlit.types import Feedback
 
 from mongo_datalayer import GridFSStorageClient, MongoDataLayer
 from mongo_datalayer.files import FileLinks
-from tests.order.conftest import Database
+from tests.chainlit.order.conftest import Database
 
 Dict = dict[str, Any]
 
@@ -60,6 +60,29 @@ async def test_a_step(layer: MongoDataLayer, thread_id: str, method: str) -> Non
     assert {key: stored[key] for key in before} == before
     assert "new" not in stored
     assert await layer.get_thread("other") is None
+
+
+async def test_values_of_many_parts(layer: MongoDataLayer, thread_id: str) -> None:
+    many: Dict = {"messages": [{"number": number} for number in range(10_000)]}
+    before = copy.deepcopy(many)
+    step: Any = {"id": "s", "threadId": thread_id, "type": "run", "generation": many}
+    element = CustomElement(id="e", name="e", props=many, thread_id=thread_id)
+
+    def change() -> None:
+        many["messages"][0]["number"] = many["new"] = "after"
+
+    for call in (
+        layer.create_step(step),
+        layer.create_element(element),
+        layer.update_thread(thread_id, metadata=many),
+    ):
+        thread = await begun_then_changed(layer, thread_id, call, change)
+        del many["new"]
+        many["messages"][0]["number"] = 0
+
+    assert thread["steps"][0]["generation"] == before
+    assert thread["elements"][0]["props"] == before
+    assert thread["metadata"] == before
 
 
 async def test_a_threads_metadata_and_tags(layer: MongoDataLayer, thread_id: str) -> None:

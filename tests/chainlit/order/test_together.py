@@ -1,4 +1,4 @@
-"""Steps that wait for their turn one behind the other: one command, and each its own outcome."""
+"""Steps that are created at once: in their order, and each with its own outcome."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chainlit.types import Feedback
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError, WriteError
 
-from mongo_datalayer import MongoDataLayer, overflow
-from mongo_datalayer.threads import AT_ONCE, Threads
-from mongo_datalayer.threads import steps as threads_steps
-from tests.costs.commands import Commands, name
-from tests.order.conftest import Database
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.chainlit.threads import Threads
+from mongo_datalayer.storage import overflow
+from tests.chainlit.order.conftest import Database
+from tests.costs.commands import Commands
 
 Dict = dict[str, Any]
 COUNT = 40
@@ -52,16 +52,6 @@ async def bench(mongo_uri: str, database: Database) -> AsyncIterator[Bench]:
 
 def step(number: int, **fields: Any) -> Dict:
     return {"id": f"s{number}", "threadId": "t", "type": "run", "output": f"o{number}", **fields}
-
-
-async def test_those_that_wait_are_appended_by_one_command(bench: Bench) -> None:
-    with bench.commands.counted() as sent:
-        assert await bench.together(*map(step, range(COUNT))) == [None] * COUNT
-
-    assert [name(command) for command in sent] == ["update"] * 2  # the first, and the others
-    assert await bench.ids() == [f"s{number}" for number in range(COUNT)]
-    stored: Any = await bench.database.threads.find_one({"_id": "t"})
-    assert stored["updatedAt"] == max(each["receivedAt"] for each in stored["steps"])
 
 
 async def test_the_thread_lasts_from_its_earliest_step_to_its_latest(bench: Bench) -> None:
@@ -140,7 +130,7 @@ async def test_what_the_database_refuses_is_told_to_whom_it_concerns(
         WriteError if number == 7 else type(None) for number in range(COUNT)
     ]
     assert [record.getMessage() for record in caplog.records] == [
-        f"create_step of s7 in thread t failed: {outcomes[7]}"
+        f"create_step of s7 in thread t failed: {outcomes[7]}. Run `mongo-datalayer doctor`."
     ]
     assert await bench.ids() == [f"s{number}" for number in range(COUNT) if number != 7]
 
@@ -158,31 +148,6 @@ async def test_who_is_cancelled_does_not_take_others_along(bench: Bench, cancell
     assert {f"s{number}" for number in range(9) if number != cancelled} <= set(await bench.ids())
 
 
-async def test_a_fault_leaves_each_to_its_own_turn(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(*_: Any) -> bool:
-        raise PyMongoError("out of order")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threads_steps.Steps, "create_together", fail)
-        outcomes = await bench.together(*map(step, range(4)))
-    # The last one stands alone.
-    assert [type(each) for each in outcomes] == [type(None), *[PyMongoError] * 2, type(None)]
-    assert await bench.ids() == ["s0", "s3"]
-
-
-async def test_there_is_a_bound_on_how_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    with bench.commands.counted() as sent:
-        await bench.together(*map(step, range(2 * AT_ONCE + 1)))
-    assert [name(command) for command in sent] == ["update"] * 3
-
-    monkeypatch.setattr(threads_steps, "AT_ONCE_BYTES", 500)
-    with bench.commands.counted() as sent:
-        await bench.together(*(step(n, threadId="other") for n in range(20)))
-    assert len(sent) > 10  # so many are not appended by one command; the last few are
-
-
 @pytest.mark.parametrize("seed", range(6))
 async def test_in_long_threads_too(
     mongo_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -198,12 +163,12 @@ async def test_in_long_threads_too(
         *(chance.choice(layers).create_step(step(number)) for number in numbers)  # type: ignore[arg-type]
     )
 
-    stored = await Threads(database).get("t")
+    stored = await Threads(database).documents.get("t")
     ids = [each["id"] for each in (stored or {})["steps"]]
     assert sorted(ids) == sorted({f"s{number}" for number in numbers})
     assert (stored or {}).get("steps")
-    head: Any = await database.threads.find_one({"_id": "t"})
-    assert len(head["parts"]) > 3
+    main: Any = await database.threads.find_one({"_id": "t"})
+    assert len(main["overflowIds"]) > 3
     for layer in layers:
         with suppress(PyMongoError):
             await layer.close()

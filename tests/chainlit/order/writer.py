@@ -1,7 +1,7 @@
 """One of several processes that write to one new thread at the same time.
 
-``python -m tests.order.writer URI DATABASE THREAD NAME`` prints ``ready``, waits for a line,
-writes, and prints ``done``.
+``python -m tests.chainlit.order.writer URI DATABASE THREAD NAME`` prints ``ready``, waits for a
+line, writes, and prints ``done``.
 """
 
 from __future__ import annotations

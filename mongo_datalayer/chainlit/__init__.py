@@ -1,0 +1,1 @@
+"""Chainlit's data layer."""
