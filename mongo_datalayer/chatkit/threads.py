@@ -1,349 +1,337 @@
-"""The collection of ChatKit's threads: the only code that talks to it.
+"""ChatKit's threads, one document each with its items.
 
-One document holds one thread of one owner with its items, and every write is one atomic update of
-it, guarded so that it can be repeated. The ordinary case of each operation is one command; only
-where the guard says no the document is read to find out why.
-
-Old items of a long thread are in parts (:mod:`mongo_datalayer.overflow`), very large ones in
-GridFS. Nobody above this module knows.
+Every write is one atomic update with a guard, so that it can be repeated. Ordinarily an operation
+is one command. Only where the guard says no the document is read to find out why. Old items of a
+long thread are in overflow documents (:mod:`mongo_datalayer.storage.overflow`).
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
-from pymongo.errors import DuplicateKeyError
+from cachetools import LRUCache
 
-from mongo_datalayer.chatkit import statements
-from mongo_datalayer.chatkit.archive import thread_overflow
+from mongo_datalayer.chatkit import queries
+from mongo_datalayer.chatkit.codec import date_of, precise, sort_key
 from mongo_datalayer.chatkit.errors import AlreadyExistsError, MissingError
-from mongo_datalayer.chatkit.large_items import LargeItems
-from mongo_datalayer.chatkit.pages import ItemPages
-from mongo_datalayer.chatkit.payloads import date_of, place
-from mongo_datalayer.documents import CHATKIT_OVERFLOW, CHATKIT_THREADS, Document, is_reference
-from mongo_datalayer.driver import Database, aggregate, open_collection
-from mongo_datalayer.errors import MongoDataLayerError, NotFoundError, StorageError
-from mongo_datalayer.indexes import TOMBSTONE_SECONDS
-from mongo_datalayer.pipelines import Statement
-from mongo_datalayer.recent import Recent
-from mongo_datalayer.values import plain
+from mongo_datalayer.chatkit.item_pages import ItemPages
+from mongo_datalayer.chatkit.queries import PageRequest, owned
+from mongo_datalayer.chatkit.thread_storage import ThreadStorage
+from mongo_datalayer.config import TOMBSTONE_SECONDS
+from mongo_datalayer.model.bson_values import to_bson
+from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.times import now
+from mongo_datalayer.mongodb.client import Database, aggregate
+from mongo_datalayer.mongodb.unsupported import Fallback
+from mongo_datalayer.mongodb.update import Update
+from mongo_datalayer.storage.contention import (
+    READ_ATTEMPTS,
+    WRITE_ATTEMPTS,
+    Attempts,
+    DroppedWrites,
+    contended,
+    incomplete,
+    upsert_unless_deleted,
+)
+from mongo_datalayer.storage.conversion import converted
+from mongo_datalayer.storage.overflow_ids import entry_bytes
 
-logger = logging.getLogger(__name__)
+OVERFLOW_VALUE_BYTES = 16 * 1024
+"""From this size on an updated item of an overflow document goes to GridFS."""
 
-ATTEMPTS = 25
-"""How often a write is tried while other writers change the same thread in between."""
-
-READS = 5
-"""How often items are read whose large values are replaced meanwhile."""
-
-PART_VALUE_BYTES = 16 * 1024
-"""From this size on an item of a part goes to GridFS: updates must not make the part too large."""
-
-REMEMBERED_THREADS = 10_000
-"""Of how many threads the parts are remembered."""
+REMEMBERED_BYTES = 16 * 1024 * 1024
+"""How much memory the cache of overflow ids takes."""
 
 
 class ChatKitThreads:
-    """ChatKit's threads of one database, one document each.
+    """ChatKit's threads of one database.
 
-    A thread is named by its key, owner and id (:func:`~mongo_datalayer.chatkit.statements.owned`).
+    A thread is named by its key, owner and id (:func:`~mongo_datalayer.chatkit.queries.owned`).
 
     Args:
         database: The database.
     """
 
     def __init__(self, database: Database) -> None:
-        self._threads = open_collection(database, CHATKIT_THREADS)
-        self._stored_parts = open_collection(database, CHATKIT_OVERFLOW)
-        self._overflow = thread_overflow(self._threads, self._stored_parts)
-        self._pages = ItemPages(self._threads, self._stored_parts)
-        self._large = LargeItems(database)
-        self._parts: Recent[tuple[str, str], tuple[str, ...]] = Recent(REMEMBERED_THREADS)
+        storage = ThreadStorage(database)
+        self._threads = storage.threads
+        self._overflow = storage.overflow
+        self._values = storage.values
+        self._fallback = Fallback()
+        self._pages = ItemPages(storage)
+        self._overflow_ids: LRUCache[tuple[str, ...], tuple[str, ...]]
+        self._overflow_ids = LRUCache(REMEMBERED_BYTES, getsizeof=entry_bytes)
+        self._dropped = DroppedWrites()
 
     # Threads ----------------------------------------------------------------------------------
 
     async def get(self, key: Document) -> Document | None:
         """The stored thread without items; None when there is none or it was deleted."""
         stored: Document | None = await self._threads.find_one(
-            statements.there(key), {"thread": 1, "exact": 1}
+            queries.not_deleted(key), queries.THREAD_PROJECTION
         )
         return stored
 
     async def put(self, key: Document, thread: Document, created_at: datetime) -> bool:
         """Set a thread's own fields, or make it; False when it was deleted. One command."""
-        now = _now()
-        statement = statements.thread_put(
+        update = queries.thread_put(
             key,
             thread,
-            order=f"{place(created_at, _arrival())} {key['id']}",
+            sort_key=f"{sort_key(created_at, _arrival())} {key['id']}",
             created_at=date_of(created_at),
-            now=now,
+            now=now(),
         )
-        for _ in range(ATTEMPTS):
-            try:
-                await self._threads.update_one(*statement, upsert=True)
-            except DuplicateKeyError:
-                # Another process may just have made the thread.
-                if await self._threads.find_one({"_id": key, "deletedAt": {"$exists": True}}):
-                    logger.info("The thread %s was deleted; a late write is dropped.", key["id"])
-                    return False
-            else:
-                return True
-        raise _contended(key, key["id"])
+        return await upsert_unless_deleted(self._threads, update)
 
-    async def page(
-        self, owner: str, *, after: str | None, limit: int, descending: bool
-    ) -> list[Document] | None:
-        """An owner's threads by their place; None when ``after`` never was one. One command."""
-        pipeline = statements.threads_page_pipeline(
-            owner, after=after, limit=limit, descending=descending
-        )
-        found = await aggregate(self._threads, pipeline)
+    async def page(self, owner: str, request: PageRequest) -> list[Document] | None:
+        """An owner's threads by their sort key. One command, two where the server joins nothing.
+
+        Returns:
+            None when the owner never had the thread ``after``.
+        """
+        pipeline = queries.threads_page_pipeline(owner, request)
+        if request.after is None:
+            return await aggregate(self._threads, pipeline)
+
+        async def joined() -> list[Document] | None:
+            found = await aggregate(self._threads, pipeline)
+            return [row["page"] for row in found if "page" in row] if found else None
+
+        return await self._fallback.read(joined, lambda: self._page_after(owner, request))
+
+    async def _page_after(self, owner: str, request: PageRequest) -> list[Document] | None:
+        key = owned(owner, cast("str", request.after))
+        after = await self._threads.find_one({"_id": key}, {"sortKey": 1})
         if after is None:
-            return found
-        return [row["page"] for row in found if "page" in row] if found else None
+            return None
+        pipeline = queries.threads_page_after_pipeline(owner, request, after["sortKey"])
+        return await aggregate(self._threads, pipeline)
 
     async def delete(self, key: Document) -> None:
-        """Replace a thread by its tombstone, which knows its place in lists. Two commands.
-
-        A thread with overflow takes more: repeated, it deletes what an earlier try has left.
-        """
-        fields = {"order": 1, "overflow": 1, "deletedAt": 1}
-        stored = await self._threads.find_one({"_id": key}, fields)
+        """Replace a thread by its tombstone; repeated, finish an interrupted deletion."""
+        stored = await self._threads.find_one({"_id": key}, {"sortKey": 1, "deletedAt": 1})
         if stored is None:
             return
         if "deletedAt" not in stored:
-            tombstone = {"order": stored["order"], "deletedAt": _now()}
-            await self._threads.replace_one(statements.there(key), tombstone)
+            # A page of threads may have ended with this one: the next begins at its sort key.
+            tombstone = {"sortKey": stored["sortKey"], "deletedAt": now()}
+            await self._threads.replace_one(queries.not_deleted(key), tombstone)
         await self._overflow.delete([key])
-        await self._large.delete_thread(key)
+        await self._values.delete(key)
 
     # Items ------------------------------------------------------------------------------------
 
     async def get_item(self, key: Document, item_id: str) -> Document | None:
-        """One stored item. One command, more where the head does not hold it."""
-        for _ in range(READS):
+        """One stored item. One command, more where the main document does not hold it."""
+        async for _ in Attempts(READ_ATTEMPTS):
             item = await self._find(key, item_id)
-            try:
-                return None if item is None else (await self._large.put_back([item]))[0]
-            except NotFoundError as exc:
-                missing = exc  # replaced between the two reads
-        raise _damaged(key) from missing
+            if item is None or await self._values.resolve([item], complete=True):
+                return item
+        raise incomplete(key["id"])
 
-    async def items_page(
-        self, key: Document, *, after: str | None, limit: int, descending: bool
-    ) -> list[Document]:
-        """A page of a thread's items by their place; none of a thread that is not there.
+    async def items_page(self, key: Document, request: PageRequest) -> list[Document]:
+        """A page of a thread's items by their sort key; empty if there is no such thread.
 
-        One command; more for a thread with overflow.
+        One command, more for a thread with overflow documents.
 
         Raises:
             MissingError: ``after`` never was an item of the thread.
         """
-        for _ in range(READS):
-            items = await self._pages.read(key, after=after, limit=limit, descending=descending)
-            try:
-                return await self._large.put_back(items)
-            except NotFoundError as exc:
-                missing = exc
-        raise _damaged(key) from missing
+        async for _ in Attempts(READ_ATTEMPTS):
+            items = await self._pages.read(key, request)
+            if await self._values.resolve(items, complete=True):
+                return items
+        raise incomplete(key["id"])
 
     async def add_item(
         self, key: Document, item: Document, created_at: datetime, *, lenient: bool = False
     ) -> None:
-        """Append an item. One command; one more to be sure of the parts of a long thread.
+        """Append an item, unless its thread was deleted. One command.
 
-        An item that is there is left as it is: the very same one is no error, so that the call can
-        be repeated. A thread that was deleted takes no more items.
-
-        Args:
-            key: The thread.
-            item: The item.
-            created_at: Its time.
-            lenient: Another one with the id is no error either.
+        A later version of a stored item replaces it; where the call is ``lenient`` the stored one
+        stays, whatever it is.
 
         Raises:
             MissingError: there is no such thread.
             AlreadyExistsError: something else is stored under the item's id.
         """
-        taken = await self._large.take_out(key, item, self._overflow.bounds.value)
-        before = await self._appended(key, taken, created_at)
-        if before is taken:
+        externalized = await self._values.externalize(key, _place(item), item)
+        stored = await self._append(key, externalized, created_at)
+        if stored is externalized:
             return
-        await self._large.discard(taken)
-        if before is not None and not lenient and not _same(before, taken):
-            raise AlreadyExistsError(
-                f"Another item {item['id']!r} is stored in thread {key['id']!r}."
-            )
+        await self._values.delete_values(externalized)
+        if stored is None or lenient or await self._is_same(stored, item):
+            return
+        # The Agents SDK's helper stores an open workflow when a client tool is called, and the
+        # same one with more in it after the tool's output.
+        if (stored["type"], _created(stored)) != (item["type"], precise(created_at)):
+            raise AlreadyExistsError.of_item(item["id"], key["id"])
+        await self.put_item(key, item, created_at)
 
     async def put_item(self, key: Document, item: Document, created_at: datetime) -> None:
-        """Put an item in the place of the one with its id, or append it.
-
-        One command for an item that the head holds. An item or thread that was deleted stays
-        deleted.
+        """Replace the item with its id in one command, or append it; not one that was deleted.
 
         Raises:
             MissingError: there is no such thread.
         """
-        taken = await self._large.take_out(key, item, self._overflow.bounds.value)
-        for _ in range(ATTEMPTS):
-            before = await self._replaced(key, taken)
+        externalized = await self._values.externalize(key, _place(item), item)
+        async for _ in Attempts(WRITE_ATTEMPTS):
+            before = await self._replace(key, externalized)
             if before is not None:
-                return await self._large.discard(before)
+                return await self._values.delete_values(before)
             state = await self._state(key, item["id"])
             if state is None:
-                return await self._large.discard(taken)
-            if state.get("items"):  # too full, or appended just now
+                return await self._values.delete_values(externalized)
+            if state.get("items"):  # the main document is full, or the item was appended just now
                 await self._make_room(key, state)
                 continue
-            if await self._replaced_in_part(key, item, state):
-                return await self._large.discard(taken)
+            if await self._replace_in_overflow(key, item, state):
+                return await self._values.delete_values(externalized)
             if state.get("deletedItems"):
-                logger.info("The item %s was deleted; a late write is dropped.", item["id"])
-                return await self._large.discard(taken)
-            before = await self._appended(key, taken, created_at, anew=False)
-            if before is taken:
+                self._dropped.log(key["id"], item["id"])
+                return await self._values.delete_values(externalized)
+            if await self._append(key, externalized, created_at, anew=False) is externalized:
                 return None
-        raise _contended(key, item["id"])
+        raise contended(key["id"], item["id"])
 
     async def delete_item(self, key: Document, item_id: str) -> None:
-        """Remove an item and remember its place, for pages that ended with it. Two commands.
+        """Remove an item, and keep its sort key for pages that ended with it. Two commands.
 
-        One more where a part holds it, and those for a value in GridFS.
+        One more for an item of an overflow document, and those for a value in GridFS.
         """
-        fields = {
-            "items": {"$elemMatch": {"id": item_id}},
-            "deletedItems": {"$slice": 1},
-            "parts": 1,
-        }
-        for _ in range(ATTEMPTS):
-            stored = await self._threads.find_one(statements.there(key), fields)
+        fields = {**queries.item_projection(item_id), "deletedItems": {"$slice": 1}}
+        async for _ in Attempts(WRITE_ATTEMPTS):
+            stored = await self._threads.find_one(queries.not_deleted(key), fields)
             if stored is None:
                 return
             item = next(iter(stored.get("items") or ()), None)
             if item is None:
-                item = await self._overflow.find(key, stored.get("parts") or (), "items", item_id)
-                deleted = item is None or await self._deleted_in_part(key, item)
-            else:
-                deleted = await self._matched(
-                    statements.item_delete(key, item_id, item["order"], _now())
-                )
-            if deleted:
-                await self._large.discard(item)
-                await self._forget_deleted(key, stored)
-                return
-        raise _contended(key, item_id)
+                ids = stored.get("overflowIds") or ()
+                item = await self._overflow.find(key, ids, "items", item_id)
+                if item is not None:
+                    await self._delete_in_overflow(key, item)
+            elif not await self._matched(queries.item_delete(key, item_id, item["sortKey"], now())):
+                continue  # it moved, or another process deleted it
+            await self._values.delete_values(item)
+            await self._expire_tombstones(key, stored)
+            return
+        raise contended(key["id"], item_id)
 
     async def put_feedback(self, key: Document, item_id: str, kind: str) -> bool:
-        """Put feedback on an item, in place of what was there; False when it is not there."""
-        if await self._matched(statements.feedback_put(key, item_id, kind, _now())):
+        """Set the feedback on an item; False when there is no such item."""
+        item = queries.in_main_document(key, item_id)
+        if await self._matched(queries.feedback_put(item, kind, now())):
             return True
-        if self._known_parts(key) == () or await self._find(key, item_id) is None:
+        # In most threads the main document has all items, and a miss needs no second command.
+        if (
+            self._overflow_ids.get(tuple(key.values())) == ()
+            or await self._find(key, item_id) is None
+        ):
             return False
-        given = statements.feedback_put_in_part(key, item_id, kind, _now())
-        return await self._overflow.update(*given)
+        item = queries.in_overflow(key, item_id)
+        return await self._overflow.update(*queries.feedback_put(item, kind, now()))
 
     # Inside -----------------------------------------------------------------------------------
 
     async def _find(self, key: Document, item_id: str) -> Document | None:
-        """An item of the head or of a part, as it is stored."""
-        fields = {
-            "parts": 1,
-            "items": {"$elemMatch": {"id": item_id}},
-            "deletedItems": {"$elemMatch": {"id": item_id}},
-        }
-        stored = await self._threads.find_one(statements.there(key), fields)
+        """An item as it is stored, in the main document or an overflow document."""
+        stored = await self._threads.find_one(
+            queries.not_deleted(key), queries.item_projection(item_id)
+        )
         if stored is None:
             return None
         if stored.get("items"):
             item: Document = stored["items"][0]
             return item
-        return await self._not_deleted_in_parts(key, item_id, stored)
+        return await self._find_in_overflow(key, item_id, stored)
 
-    async def _not_deleted_in_parts(
-        self, key: Document, item_id: str, head: Mapping[str, Any]
+    async def _find_in_overflow(
+        self, key: Document, item_id: str, thread: Mapping[str, Any]
     ) -> Document | None:
-        """An item that a listed part holds; a deletion that was interrupted is finished."""
-        item = await self._overflow.find(key, head.get("parts") or (), "items", item_id)
-        gone = [deleted["order"] for deleted in head.get("deletedItems") or ()]
-        if item is not None and item["order"] in gone:
-            delete = statements.item_delete_in_part(key, item_id, item["order"])
-            await self._overflow.update(*delete)
+        """An item of a listed overflow document, unless the thread has its tombstone."""
+        item = await self._overflow.find(key, thread.get("overflowIds") or (), "items", item_id)
+        deleted = [tombstone["sortKey"] for tombstone in thread.get("deletedItems") or ()]
+        if item is not None and item["sortKey"] in deleted:
+            # A deletion was interrupted after its first command.
+            await self._overflow.update(
+                *queries.item_delete_in_overflow(key, item_id, item["sortKey"])
+            )
             return None
         return item
 
-    async def _appended(
+    async def _append(
         self, key: Document, item: Document, created_at: datetime, *, anew: bool = True
     ) -> Document | None:
-        """The very ``item`` when it is appended; what has its id; None in a deleted thread.
+        """Append an item; unless ``anew``, not one that was deleted.
 
-        None also, unless it may be added ``anew``, where the item was deleted.
+        Returns:
+            The very ``item`` when it was appended, else what is stored under its id. None when it,
+            or its thread, was deleted.
 
         Raises:
             MissingError: there is no such thread.
         """
-        arrival = _arrival()
-        for _ in range(ATTEMPTS):
-            parts = self._known_parts(key) or ()
-            held = await self._overflow.find(key, parts, "items", item["id"], new=True)
-            if held is not None:
-                before = await self._find(key, item["id"])
-                if before is not None:
-                    return before
-            placed = {**item, "order": place(created_at, arrival), "createdAt": date_of(created_at)}
-            room = self._overflow.room(parts)
-            insert = statements.item_insert(
-                key, placed, arrival=arrival, now=_now(), room=room, anew=anew
+        arrival, cache_key = _arrival(), tuple(key.values())
+        async for _ in Attempts(WRITE_ATTEMPTS):
+            ids = self._overflow_ids.get(cache_key, ())
+            # The insert's filter pins the list of overflow documents: "not found" stays true.
+            if ids and await self._overflow.find(key, ids, "items", item["id"]):
+                stored = await self._find(key, item["id"])
+                if stored is not None:
+                    return stored
+            moment = now()
+            times = {"sortKey": sort_key(created_at, arrival), "createdAt": date_of(created_at)}
+            room = self._overflow.room(ids)
+            insert = queries.item_insert(
+                key, {**item, **times}, arrival=arrival, now=moment, room=room, anew=anew
             )
             if await self._matched(insert):
-                self._parts.put(_name(key), parts)
+                self._overflow_ids.setdefault(cache_key, ids)
                 return item
             state = await self._state(key, item["id"])
             if state is None:
                 return None
             if state.get("items"):
-                before = state["items"][0]
-                return item if before["order"] == placed["order"] else before
+                stored = state["items"][0]
+                # An earlier attempt was applied, and its answer was lost.
+                return item if stored["sortKey"] == times["sortKey"] else stored
             if state.get("deletedItems") and not anew:
                 return None
             await self._make_room(key, state)
+            # The clock of the last writer may be ahead of this one's.
             arrival = max(_arrival(), state["sequence"] + 1)
-        raise _contended(key, item["id"])
+        raise contended(key["id"], item["id"])
 
-    async def _replaced(self, key: Document, item: Document) -> Document | None:
-        """What an item replaced in the head; None when that does not hold it, or is too full."""
-        fields = {name: value for name, value in item.items() if name != "id"}
+    async def _replace(self, key: Document, item: Document) -> Document | None:
+        """What an item replaced; None where the main document is full or does not hold it."""
         before = await self._threads.find_one_and_update(
-            *statements.item_replace(key, item["id"], fields, _now()),
+            *queries.item_replace(key, item, now()),
             projection={"items": {"$elemMatch": {"id": item["id"]}}},
         )
         return None if before is None else before["items"][0]
 
-    async def _replaced_in_part(
+    async def _replace_in_overflow(
         self, key: Document, item: Document, state: Mapping[str, Any]
     ) -> bool:
-        before = await self._not_deleted_in_parts(key, item["id"], state)
+        before = await self._find_in_overflow(key, item["id"], state)
         if before is None:
             return False
-        at_least = min(PART_VALUE_BYTES, self._overflow.bounds.value)
-        taken = await self._large.take_out(key, item, at_least)
-        fields = {name: value for name, value in taken.items() if name != "id"}
-        replace = statements.item_replace_in_part(key, item["id"], fields)
-        done = await self._overflow.update(*replace)
-        await self._large.discard(before if done else taken)
-        return done
+        # Overflow documents are never split: updates must not make them too large.
+        at_least = min(OVERFLOW_VALUE_BYTES, self._overflow.bounds.value)
+        externalized = await self._values.externalize(key, _place(item), item, at_least=at_least)
+        replace = queries.item_replace_in_overflow(key, externalized)
+        replaced = await self._overflow.update(*replace)
+        await self._values.delete_values(before if replaced else externalized)
+        return replaced
 
-    async def _deleted_in_part(self, key: Document, item: Document) -> bool:
-        """Whether an item of a part was deleted; for readers it is from the first command on."""
-        now = _now()
-        if not await self._matched(statements.item_forget(key, item["id"], item["order"], now)):
-            return True  # the whole thread was deleted
-        await self._overflow.update(*statements.item_delete_in_part(key, item["id"], item["order"]))
-        return True
+    async def _delete_in_overflow(self, key: Document, item: Document) -> None:
+        """Delete an item of an overflow document; readers skip it from the first command on."""
+        deleted = (key, item["id"], item["sortKey"])
+        if await self._matched(queries.item_tombstone(*deleted, now())):
+            await self._overflow.update(*queries.item_delete_in_overflow(*deleted))
 
     async def _state(self, key: Document, item_id: str) -> Document | None:
         """Why a write to an item did not match; None when its thread was deleted.
@@ -352,69 +340,51 @@ class ChatKitThreads:
             MissingError: there is no such thread.
         """
         stored: Document | None = await self._threads.find_one(
-            {"_id": key}, statements.item_state_projection(item_id)
+            {"_id": key}, queries.item_state_projection(item_id)
         )
         if stored is None:
-            raise missing_thread(key)
+            raise MissingError(f"Thread {key['id']} not found")
         if "deletedAt" in stored:
-            logger.info("The thread %s was deleted; a late write is dropped.", key["id"])
+            self._dropped.log(key["id"], item_id)
             return None
-        self._parts.put(_name(key), tuple(stored.get("parts") or ()))
+        self._overflow_ids[tuple(key.values())] = tuple(stored.get("overflowIds") or ())
         return stored
 
     async def _make_room(self, key: Document, state: Mapping[str, Any]) -> None:
         if state.get("bytes") is None:
             await self._overflow.begin_to_count(key)
-        if (state.get("bytes") or 0) >= self._overflow.bounds.of(state.get("parts") or ()):
+        if (state.get("bytes") or 0) >= self._overflow.bounds.of(state.get("overflowIds") or ()):
             await self._overflow.make_room(key)
-            head = await self._threads.find_one({"_id": key}, {"parts": 1})
-            self._parts.put(_name(key), tuple((head or {}).get("parts") or ()))
+            stored = await self._threads.find_one({"_id": key}, {"overflowIds": 1}) or {}
+            self._overflow_ids[tuple(key.values())] = tuple(stored.get("overflowIds") or ())
 
-    def _known_parts(self, key: Document) -> tuple[str, ...] | None:
-        return self._parts.get(_name(key))
+    async def _is_same(self, stored: Document, item: Document) -> bool:
+        """Whether what is stored is the very item; a file that is missing was replaced."""
+        return (
+            await self._values.resolve([stored], complete=True)
+            and stored.get("rawJson") == item.get("rawJson")
+            and await converted(to_bson, stored["item"]) == item["item"]
+        )
 
-    async def _forget_deleted(self, key: Document, stored: Mapping[str, Any]) -> None:
-        """Drop memories of deleted items that are older than any page."""
-        expired = _now() - timedelta(seconds=TOMBSTONE_SECONDS)
-        if any(item["at"] < expired for item in stored.get("deletedItems") or ()):
-            await self._threads.update_one(*statements.deleted_items_expire(key, expired))
+    async def _expire_tombstones(self, key: Document, stored: Mapping[str, Any]) -> None:
+        """Remove the tombstones that are older than any page, the oldest of which is at hand."""
+        before = now() - timedelta(seconds=TOMBSTONE_SECONDS)
+        if any(tombstone["at"] < before for tombstone in stored.get("deletedItems") or ()):
+            await self._threads.update_one(*queries.item_tombstones_expire(key, before))
 
-    async def _matched(self, statement: Statement) -> bool:
-        result = await self._threads.update_one(*statement)
+    async def _matched(self, update: Update) -> bool:
+        result = await self._threads.update_one(*update)
         return bool(result.matched_count)
 
 
-def missing_thread(key: Document) -> MissingError:
-    """What says that an owner has no such thread."""
-    return MissingError(f"Thread {key['id']} not found")
+def _place(item: Document) -> str:
+    """Where in its thread an item is, for the object keys of its large values."""
+    return f"items/{item['id']}"
 
 
-def _same(before: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
-    """Whether what is stored is the very item."""
-    if is_reference(item["item"]):
-        return bool(before["item"].get("sha256") == item["item"]["sha256"])
-    return bool(
-        before.get("exact") == item.get("exact") and plain(before.get("item")) == item["item"]
-    )
-
-
-def _contended(key: Document, name: str) -> MongoDataLayerError:
-    return MongoDataLayerError(
-        f"{name!r} in thread {key['id']!r} could not be written: other writers changed the thread "
-        f"each of {ATTEMPTS} times."
-    )
-
-
-def _damaged(key: Document) -> StorageError:
-    return StorageError(f"A large item of the thread {key['id']!r} is missing in GridFS.")
-
-
-def _name(key: Document) -> tuple[str, str]:
-    return (key["owner"], key["id"])
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
+def _created(stored: Document) -> str:
+    """A stored item's ``created_at``, to the microsecond."""
+    return str(stored["sortKey"]).partition(" ")[0]
 
 
 def _arrival() -> int:

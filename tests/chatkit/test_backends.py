@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from mongo_datalayer import overflow
 from mongo_datalayer.chatkit import MongoChatKitStore
+from mongo_datalayer.storage import overflow
 from mongo_datalayer.testing.chatkit_contract import ChatKitStoreContract
 from tests.chatkit.conftest import links
 
@@ -28,16 +28,21 @@ class TestPyMongo(ChatKitStoreContract):
 
 
 class TestPyMongoOverflowing(ChatKitStoreContract):
-    """The same where few items fit into one document, and large ones go to GridFS."""
+    """The same where few items fit into one document, and large ones go to GridFS.
 
-    bounds = overflow.Bounds(head=1500, kept=400, value=700)
+    In MongoDB's strict Stable API.
+    """
+
+    bounds = overflow.Bounds(main=1500, kept=400, value=700)
 
     @pytest.fixture
     async def store(
         self, mongo_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
     ) -> AsyncIterator[MongoChatKitStore[Any]]:
         monkeypatch.setattr(overflow, "BOUNDS", self.bounds)
-        store = MongoChatKitStore[Any](mongo_uri, database=database_name, links=links())
+        store = MongoChatKitStore[Any](
+            mongo_uri, database=database_name, links=links(), server_api="1-strict"
+        )
         await store.create_indexes()
         yield store
         await store.close()
@@ -46,7 +51,7 @@ class TestPyMongoOverflowing(ChatKitStoreContract):
 class TestPyMongoAllInGridFS(TestPyMongoOverflowing):
     """The same where no item fits into a document, and next to nothing into the head."""
 
-    bounds = overflow.Bounds(head=300, kept=100, value=60)
+    bounds = overflow.Bounds(main=300, kept=100, value=60)
 
 
 class TestMotor(ChatKitStoreContract):

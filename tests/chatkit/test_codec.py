@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter
 
-from mongo_datalayer.chatkit import payloads
+from mongo_datalayer.chatkit import codec
 from mongo_datalayer.testing.chatkit_contract import at, every_item, widget
 
 TEXT = st.text(st.characters(codec=None)) | st.sampled_from(["$a.b", "a.b", "\x00", "\ud800"])
@@ -45,7 +45,7 @@ def test_there_is_an_example_of_every_item() -> None:
 
 @pytest.mark.parametrize("item", every_item(), ids=lambda item: item.id)
 def test_every_item_comes_back_equal(item: Any) -> None:
-    read = payloads.read_item(through_bson(payloads.stored_item(item)))
+    read = codec.read_item(through_bson(codec.take_item(item).finish()))
     assert read == item
     assert read.model_dump() == item.model_dump()
 
@@ -53,7 +53,7 @@ def test_every_item_comes_back_equal(item: Any) -> None:
 @given(content=JSON)
 def test_any_json_comes_back_equal(content: Any) -> None:
     item = HiddenContextItem(id="i", thread_id="t", created_at=at(), content=content)
-    assert payloads.read_item(through_bson(payloads.stored_item(item))) == item
+    assert codec.read_item(through_bson(codec.take_item(item).finish())) == item
 
 
 def test_what_is_deeper_than_bson_goes_comes_back_equal() -> None:
@@ -61,13 +61,13 @@ def test_what_is_deeper_than_bson_goes_comes_back_equal() -> None:
     for _ in range(60):
         content = {"in": [content]}
     item = HiddenContextItem(id="i", thread_id="t", created_at=at(), content=content)
-    assert payloads.read_item(through_bson(payloads.stored_item(item))) == item
+    assert codec.read_item(through_bson(codec.take_item(item).finish())) == item
 
 
 def test_an_ordinary_item_is_stored_once() -> None:
     for item in every_item():
-        stored = payloads.stored_item(item)
-        assert ("exact" in stored) == (item.id in ("tool", "hidden"))
+        stored = codec.take_item(item).finish()
+        assert ("rawJson" in stored) == (item.id in ("tool", "hidden"))
 
 
 COMPONENTS: dict[str, dict[str, Any]] = {
@@ -111,7 +111,7 @@ def test_every_widget_component_comes_back_equal(kind: str, dynamic: bool) -> No
     with warnings.catch_warnings():  # ChatKit wants no strict widgets any more
         warnings.simplefilter("ignore", DeprecationWarning)
         item = WidgetItem(id="w", thread_id="t", created_at=at(), widget=made.model_validate(card))
-        read = payloads.read_item(through_bson(payloads.stored_item(item)))
+        read = codec.read_item(through_bson(codec.take_item(item).finish()))
     assert type(read.widget) is made
     assert read == item
     assert json.loads(read.model_dump_json()) == json.loads(item.model_dump_json())
@@ -124,7 +124,7 @@ def test_a_widget_of_a_file_comes_back_equal(tmp_path: Path) -> None:
     file.write_text(json.dumps(definition))
     built = widgets.WidgetTemplate.from_file(str(file)).build({"name": "Ada"})
     item = WidgetItem(id="w", thread_id="t", created_at=at(), widget=built)
-    read = payloads.read_item(through_bson(payloads.stored_item(item)))
+    read = codec.read_item(through_bson(codec.take_item(item).finish()))
     assert read == item
     assert read.widget.children[0].more == 1
 
@@ -135,7 +135,7 @@ def test_unknown_parts_of_a_strict_widget_are_not_lost() -> None:
         inner = widgets.DynamicWidgetComponent(type="Text", value="x", later=[1])  # type: ignore[call-arg]  # extra fields
         card = widgets.Card(children=[inner])
         item = WidgetItem(id="w", thread_id="t", created_at=at(), widget=card)
-        read = payloads.read_item(through_bson(payloads.stored_item(item)))
+        read = codec.read_item(through_bson(codec.take_item(item).finish()))
     assert read.widget.children[0].later == [1]
 
 
@@ -149,15 +149,15 @@ class LaterItem(ThreadItemBase):
 def test_items_of_a_later_chatkit_come_back_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a version does not know is kept for one that does."""
     item = LaterItem(id="l", thread_id="t", created_at=at(), inside={"$a.b": [2**70]})
-    stored = through_bson(payloads.stored_item(item))
+    stored = through_bson(codec.take_item(item).finish())
     with pytest.raises(ValueError, match="later"):
-        payloads.read_item(stored)
+        codec.read_item(stored)
     union: Any = Annotated[
         typing.Union[(*typing.get_args(typing.get_args(ThreadItem)[0]), LaterItem)],
         Field(discriminator="type"),
     ]
-    monkeypatch.setattr(payloads, "ITEMS", TypeAdapter(union))
-    assert payloads.read_item(stored) == item
+    monkeypatch.setattr(codec, "ITEMS", TypeAdapter(union))
+    assert codec.read_item(stored) == item
 
 
 def test_fields_of_a_later_chatkit_are_stored() -> None:
@@ -165,26 +165,26 @@ def test_fields_of_a_later_chatkit_are_stored() -> None:
         added: int = 0
 
     item = Later(id="l", thread_id="t", created_at=at(), content=1, added=7)
-    assert payloads.stored_item(item)["item"]["added"] == 7
+    assert codec.take_item(item).finish()["item"]["added"] == 7
 
 
 def test_widgets_are_read_without_a_warning() -> None:
     item = WidgetItem(id="w", thread_id="t", created_at=at(), widget=widget())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert payloads.read_item(payloads.stored_item(item)) == item
+        assert codec.read_item(codec.take_item(item).finish()) == item
 
 
-# Places ---------------------------------------------------------------------------------------
+# Sort keys ------------------------------------------------------------------------------------
 
 
 @given(
     first=st.datetimes(), second=st.datetimes(), arrivals=st.tuples(*[st.integers(0, 10**15)] * 2)
 )
-def test_places_sort_by_time_then_by_arrival(
+def test_sort_keys_sort_by_time_then_by_arrival(
     first: datetime, second: datetime, arrivals: tuple[int, int]
 ) -> None:
-    a, b = payloads.place(first, arrivals[0]), payloads.place(second, arrivals[1])
+    a, b = codec.sort_key(first, arrivals[0]), codec.sort_key(second, arrivals[1])
     assert (a < b) == ((first, arrivals[0]) < (second, arrivals[1]))
 
 
@@ -192,9 +192,9 @@ def test_a_time_with_a_zone_is_taken_to_the_local_clock() -> None:
     zone = timezone(timedelta(hours=5))
     moment = datetime(2026, 3, 1, 12, 0, tzinfo=zone)
     local = moment.astimezone().replace(tzinfo=None)
-    assert payloads.place(moment, 1) == payloads.place(local, 1)
+    assert codec.sort_key(moment, 1) == codec.sort_key(local, 1)
 
 
 @pytest.mark.parametrize("moment", [at(), at().replace(year=1), at().replace(year=9999)])
 def test_every_time_has_a_date_for_people(moment: datetime) -> None:
-    assert payloads.date_of(moment).tzinfo is timezone.utc
+    assert codec.date_of(moment).tzinfo is timezone.utc

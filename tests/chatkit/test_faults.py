@@ -11,26 +11,26 @@ import pytest
 from chatkit.types import FileAttachment
 from pymongo.errors import PyMongoError
 
-from mongo_datalayer import overflow
 from mongo_datalayer.chatkit import MongoChatKitStore
+from mongo_datalayer.storage import overflow
 from mongo_datalayer.testing.chatkit_contract import message, thread
+from tests.chainlit.test_faults import FAULTS, POLLING, WRITES, Server, server
 from tests.chatkit.conftest import links
-from tests.faults.test_faults import FAULTS, POLLING, WRITES, Server, server
 
 __all__ = ["server"]  # a fixture
 
 ADA = {"user_id": "ada"}
 
 
-@pytest.fixture(params=["one document", "parts"])
+@pytest.fixture(params=["one document", "overflowIds"])
 async def store(
     request: pytest.FixtureRequest,
     mongo_uri: str,
     database_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[MongoChatKitStore[Any]]:
-    if request.param == "parts":
-        monkeypatch.setattr(overflow, "BOUNDS", overflow.Bounds(head=2000, kept=500, value=5000))
+    if request.param == "overflowIds":
+        monkeypatch.setattr(overflow, "BOUNDS", overflow.Bounds(main=2000, kept=500, value=5000))
     uri = f"{mongo_uri}/?{POLLING}&retryWrites=false&retryReads=false"
     # Faults by chance need more tries than real ones, and each waits for the driver's next look.
     store = MongoChatKitStore[Any](uri, database=database_name, timeout_ms=120_000, links=links())

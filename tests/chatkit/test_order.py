@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from mongo_datalayer import overflow
 from mongo_datalayer.chatkit import MongoChatKitStore
 from mongo_datalayer.chatkit.store import MongoChatKitStore as Store
+from mongo_datalayer.storage import overflow
 from mongo_datalayer.testing.chatkit_contract import message, thread
 
 Stores = list[MongoChatKitStore[Any]]
 
 
-@pytest.fixture(params=["one document", "parts"], autouse=True)
+@pytest.fixture(params=["one document", "overflowIds"], autouse=True)
 def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "parts":
-        small = overflow.Bounds(head=2000, kept=500, value=1500)
+    if request.param == "overflowIds":
+        small = overflow.Bounds(main=2000, kept=500, value=1500)
         monkeypatch.setattr(overflow, "BOUNDS", small)
 
 
@@ -132,7 +132,7 @@ async def test_a_thread_deleted_among_its_writes_is_gone(
     assert await ids(stores[0], ada) == []
     database = stores[0]._database
     stored: Any = await database["chatkit_threads"].find_one({"_id.id": "t"})
-    assert stored.keys() == {"_id", "order", "deletedAt"}
+    assert stored.keys() == {"_id", "sortKey", "deletedAt"}
     await stores[0].delete_thread("t", ada)  # what a late move of items may have left
     assert await database["chatkit_overflow"].count_documents({}) == 0
     assert await database["fs.files"].count_documents({}) == 0
@@ -166,3 +166,18 @@ async def test_close_waits_for_writes_on_their_way(stores: Stores, ada: dict[str
     await stores[0].close()
     await asyncio.gather(*writing)
     assert len(await ids(stores[1], ada)) == 10
+
+
+async def test_what_changes_after_the_call_is_not_seen(store: Store[Any], ada: Any) -> None:
+    many = {"messages": [{"number": number} for number in range(10_000)]}
+    changing = thread("many")
+    changing.metadata = many
+    saved = asyncio.create_task(store.save_thread(changing, ada))
+    await asyncio.sleep(0)
+    assert not saved.done()
+    many["messages"][0]["number"] = -1
+    await saved
+
+    loaded = await store.load_thread("many", ada)
+    assert loaded.metadata["messages"][0] == {"number": 0}
+    assert len(loaded.metadata["messages"]) == 10_000

@@ -12,12 +12,12 @@ from chatkit.types import HiddenContextItem, ThreadMetadata
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mongo_datalayer import overflow
 from mongo_datalayer.chatkit import MongoChatKitStore
+from mongo_datalayer.storage import overflow
 from mongo_datalayer.testing.chatkit_contract import at
 
 START = at()
-SMALL = overflow.Bounds(head=1200, kept=300, value=100_000)
+SMALL = overflow.Bounds(main=1200, kept=300, value=100_000)
 
 bounded = settings(
     max_examples=30,
@@ -28,14 +28,14 @@ bounded = settings(
 )
 
 
-@pytest.fixture(params=["one document", "parts"])
+@pytest.fixture(params=["one document", "overflowIds"])
 async def paged(
     request: pytest.FixtureRequest,
     mongo_uri: str,
     database_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[MongoChatKitStore[Any]]:
-    if request.param == "parts":
+    if request.param == "overflowIds":
         monkeypatch.setattr(overflow, "BOUNDS", SMALL)
     store = MongoChatKitStore[Any](mongo_uri, database=database_name)
     await store.create_indexes()
@@ -131,6 +131,22 @@ async def test_items_of_a_long_thread_can_be_changed_wherever_they_are(
     for name, content in model.items():
         loaded: Any = await paged.load_item(thread_id, name, ada)
         assert loaded.content == content
+
+
+@pytest.mark.parametrize("limit", [2**31, 2**63, 10**30])
+async def test_an_empty_after_is_the_first_page_and_any_limit_is_one(
+    paged: MongoChatKitStore[Any], ada: dict[str, str], limit: int
+) -> None:
+    await paged.save_thread(ThreadMetadata(id="t", created_at=START), ada)
+    for number in range(5):
+        await paged.add_thread_item("t", item("t", number, number), ada)
+    items = await paged.load_thread_items("t", "", limit, "asc", ada)
+    assert ([each.id for each in items.data], items.has_more) == (
+        [f"i{number}" for number in range(5)],
+        False,
+    )
+    threads = await paged.load_threads(limit, "", "desc", ada)
+    assert ([thread.id for thread in threads.data], threads.has_more) == (["t"], False)
 
 
 async def test_an_unknown_order_is_an_error(

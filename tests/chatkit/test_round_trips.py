@@ -10,8 +10,8 @@ import pytest
 from chatkit.types import FileAttachment, HiddenContextItem, ThreadMetadata
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import overflow
-from mongo_datalayer.chatkit import MongoChatKitStore, payloads, statements
+from mongo_datalayer.chatkit import MongoChatKitStore, codec, queries
+from mongo_datalayer.storage import overflow
 from mongo_datalayer.testing.chatkit_contract import at, message, thread
 from tests.chatkit.conftest import links
 from tests.costs.commands import EXPLAINED, Commands, examined, explain, name, stages
@@ -112,7 +112,7 @@ async def test_a_page_of_threads_examines_only_its_own(chat: Chat, order: str) -
     await chat.client[chat.database]["chatkit_threads"].insert_many(
         {
             "_id": {"owner": owner, "id": f"x{number:05}"},
-            "order": f"2026-01-01T00:00:00.{number:06} 0000000000000000 x{number:05}",
+            "sortKey": f"2026-01-01T00:00:00.{number:06} 0000000000000000 x{number:05}",
             "thread": ThreadMetadata(id=f"x{number:05}", created_at=at()).model_dump(mode="json"),
         }
         for owner in ("ada", "bob")
@@ -129,7 +129,7 @@ async def test_a_page_of_threads_examines_only_its_own(chat: Chat, order: str) -
     (match, *rest) = inner
     operator = "$gt" if order == "asc" else "$lt"
     conditions = {key: value for key, value in match["$match"].items() if key != "$expr"}
-    same = [{"$match": {**conditions, "order": {operator: bound}}}, *rest]
+    same = [{"$match": {**conditions, "sortKey": {operator: bound}}}, *rest]
     explained = await explain(
         chat.client[chat.database],
         {"aggregate": "chatkit_threads", "pipeline": same, "cursor": {}},
@@ -152,21 +152,21 @@ async def store_long_thread(database: Any, count: int) -> None:
     items = [
         {
             "id": f"i{number:05}",
-            "order": payloads.place(created[number], number + 1),
-            **payloads.stored_item(
+            "sortKey": codec.sort_key(created[number], number + 1),
+            **codec.take_item(
                 HiddenContextItem(
                     id=f"i{number:05}",
                     thread_id="long",
                     created_at=created[number],
                     content="some words " * 10,
                 )
-            ),
+            ).finish(),
         }
         for number in range(count)
     ]
     heads, parts = database["chatkit_threads"], database["chatkit_overflow"]
     whole = await heads.find_one({"_id.id": "long"})
-    long = overflow.Overflow(heads, parts, ("items",), summary=statements.range_of)
+    long = overflow.Overflow(heads, parts, ("items",), summary=queries.sort_key_range)
     head = await long.store({**whole, "items": items, "sequence": count})
     await heads.replace_one({"_id": head["_id"]}, head)
 
@@ -177,7 +177,7 @@ async def test_a_page_of_a_long_thread_reads_at_most_two_parts(chat: Chat) -> No
     await store.save_thread(thread("long"), ADA)
     await store_long_thread(database, ITEMS)
     head: Any = await database["chatkit_threads"].find_one({"_id.id": "long"})
-    assert len(head["parts"]) > 40
+    assert len(head["overflowIds"]) > 40
     assert head["items"][-1]["id"] == f"i{ITEMS - 1:05}"
     largest = await database["chatkit_overflow"].aggregate(
         [{"$group": {"_id": None, "bytes": {"$max": {"$bsonSize": "$$ROOT"}}}}]
@@ -210,7 +210,7 @@ async def test_a_page_of_a_long_thread_reads_at_most_two_parts(chat: Chat) -> No
 async def test_an_append_to_a_long_thread_takes_one_command(
     chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overflow, "BOUNDS", overflow.Bounds(head=20_000, kept=5_000))
+    monkeypatch.setattr(overflow, "BOUNDS", overflow.Bounds(main=20_000, kept=5_000))
     store = MongoChatKitStore[Any](client=chat.client, database=chat.database)
     counts = []
     for number in range(200):

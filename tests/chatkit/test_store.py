@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import ConfigurationError, MongoDataLayer
 from mongo_datalayer.chatkit import MongoChatKitStore
-from mongo_datalayer.documents import ChatKitAttachmentDocument, ChatKitThreadDocument
-from mongo_datalayer.schema import MODELS, apply_validators, find_misfits
+from mongo_datalayer.model.documents import ChatKitAttachmentDocument, ChatKitThreadDocument
+from mongo_datalayer.schema.validators import MODELS, apply_validators, find_misfits
 from mongo_datalayer.testing.chatkit_contract import at, message, thread
 from tests.chatkit.conftest import links
 
@@ -60,9 +61,11 @@ async def test_the_owner_is_the_contexts_user(store: Store, context: Any) -> Non
     assert await store.load_thread("t", {"user_id": "ada"}) == thread()
 
 
+NO_OWNERS = [None, "", "  \n", "\ud800", False, True, 1.5, b"ada", ["ada"], {"$ne": None}, object()]
+
+
 @pytest.mark.parametrize(
-    "context",
-    [None, {}, {"user_id": None}, {"user_id": ""}, SimpleNamespace(), {"user_id": "\ud800"}],
+    "context", [None, {}, SimpleNamespace(), *({"user_id": owner} for owner in NO_OWNERS)]
 )
 async def test_without_an_owner_nothing_is_done(
     store: Store, database: Database, context: Any
@@ -97,6 +100,23 @@ async def test_a_function_may_name_the_owner(mongo_uri: str, database_name: str)
     await store.close()
 
 
+async def test_an_int_or_a_uuid_may_be_the_owner(store: Store) -> None:
+    for owner in (0, 7, uuid.UUID(int=7)):
+        await store.save_thread(thread(f"of {owner}"), {"user_id": owner})
+        page = await store.load_threads(9, None, "asc", {"user_id": str(owner)})
+        assert [found.id for found in page.data] == [f"of {owner}"]
+
+
+async def test_an_async_function_cannot_name_the_owner(mongo_uri: str, database_name: str) -> None:
+    async def owner(context: Any) -> str:
+        return "ada"
+
+    store = MongoChatKitStore[Any](mongo_uri, database=database_name, user_id=owner)  # type: ignore[arg-type]  # mypy refuses it, too
+    with pytest.raises(ConfigurationError, match="user_id= is an async function"):
+        await store.save_thread(thread(), None)
+    await store.close()
+
+
 async def test_a_thread_can_be_read_in_the_shell(
     store: Store, database: Database, ada: Any
 ) -> None:
@@ -112,7 +132,7 @@ async def test_a_thread_can_be_read_in_the_shell(
     assert (item["id"], item["type"]) == ("i", "user_message")
     assert item["item"]["content"][0]["text"] == "other words"
     assert item["feedback"]["kind"] == "negative"
-    assert item["order"].startswith("2026-03-01T10:00:00.123456 ")
+    assert item["sortKey"].startswith("2026-03-01T10:00:00.123456 ")
     model = ChatKitThreadDocument.model_validate(stored)
     assert model.model_extra == {}
 
@@ -152,8 +172,9 @@ async def test_an_item_of_any_size_is_kept(store: Store, database: Database, ada
     await store.add_thread_item("t", large("x"), ada)
     await store.add_thread_item("t", large("x"), ada)  # the very same
     assert await store.load_item("t", "l", ada) == large("x")
-    with pytest.raises(Exception, match="Another item 'l'"):
-        await store.add_thread_item("t", large("y"), ada)
+    another = large("y").model_copy(update={"created_at": at(1)})
+    with pytest.raises(Exception, match="nother item"):
+        await store.add_thread_item("t", another, ada)
     (loaded,) = (await store.load_thread_items("t", None, 9, "asc", ada)).data
     assert loaded == large("x")
     await store.save_item("t", large("z"), ada)
@@ -186,3 +207,29 @@ def test_ids_may_be_made_otherwise(mongo_uri: str) -> None:
 
     store = Counting(mongo_uri, links=links())
     assert store.generate_thread_id({"user_id": "ada"}) == "ada-1"
+
+
+@pytest.mark.parametrize("item", [None, 7, {}, {"id": "odd", "sortKey": "2026", "item": {"a": 1}}])
+async def test_a_damaged_item_does_not_hide_the_others(
+    store: Store, ada: Any, database: Any, caplog: pytest.LogCaptureFixture, item: Any
+) -> None:
+    await store.save_thread(thread("t"), ada)
+    for number in range(3):
+        await store.add_thread_item("t", message(f"m{number}", number), ada)
+    await database.chatkit_threads.update_one({}, {"$push": {"items": {"$each": [item]}}})
+
+    page = await store.load_thread_items("t", None, 20, "asc", ada)
+    assert [found.id for found in page.data] == ["m0", "m1", "m2"]
+    assert ("'odd'" in caplog.text) == (item is not None and item != 7 and item != {})
+
+
+async def test_a_damaged_thread_does_not_hide_the_others(
+    store: Store, ada: Any, database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b", "c"):
+        await store.save_thread(thread(name), ada)
+    await database.chatkit_threads.update_one({"_id.id": "b"}, {"$set": {"thread": {"id": 5}}})
+
+    page = await store.load_threads(20, None, "asc", ada)
+    assert [found.id for found in page.data] == ["a", "c"]
+    assert "Damaged, and left out: 'b'" in caplog.text
