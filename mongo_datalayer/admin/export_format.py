@@ -1,6 +1,6 @@
 """The format of an export, described in ``docs/export-format.md``: one JSON object a line.
 
-The first line names the format and its version; the last one holds the counts and the SHA-256 of
+The first line names the format and its version. The last one holds the counts and the SHA-256 of
 everything before it.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import timezone
 from typing import Any, BinaryIO
 
@@ -20,64 +20,66 @@ from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS
 
-from mongo_datalayer.documents import Document
+from mongo_datalayer.admin.front_data import Counts
+from mongo_datalayer.admin.old_exports import upgraded
 from mongo_datalayer.errors import ExportFormatError
+from mongo_datalayer.model.documents import Document
 
 FORMAT = "mongo-datalayer-export"
-VERSION = 2
-"""Since 2 there are ChatKit's threads and attachments."""
+VERSION = 3
+"""Since 2 there are ChatKit's threads and attachments; since 3 their fields have other names."""
 
-_CHATKIT = {"chatkit-thread": "chatkitThreads", "chatkit-attachment": "chatkitAttachments"}
-
-# A header or trailer is short: more is not read to find out that a file is something else.
-_FIRST_LINE_BYTES = 64 * 1024
-
-# What the reader's callers rely on, by type of record.
-_TEXTS: Mapping[str, tuple[str, ...]] = {
-    "file": ("objectKey", "sha256", "mime"),
-    "chunk": ("data",),
+COUNT_NAMES = {
+    "user": "users",
+    "thread": "threads",
+    "file": "files",
+    "chatkit-thread": "chatkit_threads",
+    "chatkit-attachment": "chatkit_attachments",
 }
-_DOCUMENT_TEXTS: Mapping[str, tuple[str, ...]] = {"user": ("_id", "identifier"), "thread": ("_id",)}
-_KEY_TEXTS = ("owner", "id")  # of the _id of ChatKit's documents
+"""The name under which the records of each type are counted."""
+
+_CHATKIT = frozenset({"chatkit-thread", "chatkit-attachment"})
+_IN_FILE = frozenset({"chunk", "file-end"})
+
+# What the readers of records rely on: the fields of each type that must be texts.
+_TEXTS = {"file": ("objectKey", "sha256", "mime"), "chunk": ("data",)}
+_DOCUMENT_TEXTS = {
+    "user": ("_id", "identifier"),
+    "thread": ("_id",),
+    "chatkit-thread": ("sortKey",),
+}
+
+# Enough for any header: no more is read of a file that is something else.
+_FIRST_LINE_BYTES = 64 * 1024
 
 _READING = RELAXED_JSON_OPTIONS.with_options(tz_aware=True, tzinfo=timezone.utc)
 _AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=timezone.utc)
 
 
-@dataclass
-class Counts:
-    """How many of each there are in an export."""
+def _types(version: int) -> frozenset[str]:
+    """The types of the records outside of files. ChatKit's came with version 2."""
+    return frozenset(COUNT_NAMES) - (_CHATKIT if version == 1 else frozenset())
 
-    users: int = 0
-    threads: int = 0
-    chatkit_threads: int = 0
-    chatkit_attachments: int = 0
-    files: int = 0
 
-    def in_version(self, version: int) -> dict[str, int]:
-        """The counts as the last line of an export of this version has them."""
-        counts = {"users": self.users, "threads": self.threads, "files": self.files}
-        if version == 1:
-            return counts
-        chatkit = (self.chatkit_threads, self.chatkit_attachments)
-        return counts | dict(zip(_CHATKIT.values(), chatkit, strict=True))
-
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Count ``record`` in; a file counts when its last line says that it is complete."""
-        kind = record["type"]
-        self.users += kind == "user"
-        self.threads += kind == "thread"
-        self.chatkit_threads += kind == "chatkit-thread"
-        self.chatkit_attachments += kind == "chatkit-attachment"
-        self.files += kind == "file-end" and record.get("complete") is True
+def _trailer(version: int, counts: Counts, sha256: str) -> Document:
+    """The fields of the last line."""
+    trailer: Document = {name: counts[name] for name in ("users", "threads", "files")}
+    if version > 1:
+        trailer["chatkitThreads"] = counts["chatkit_threads"]
+        trailer["chatkitAttachments"] = counts["chatkit_attachments"]
+    return {**trailer, "sha256": sha256}
 
 
 class RecordWriter:
-    """Makes the lines of one export, in the order in which its methods are called."""
+    """Makes the lines of one export, in the order in which its methods are called.
+
+    Attributes:
+        counts: What was written until now.
+    """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self.counts = Counts()
+        self.counts: Counts = Counter()
 
     def header(self, **fields: Any) -> bytes:
         """The first line."""
@@ -86,21 +88,21 @@ class RecordWriter:
     def record(self, kind: str, **fields: Any) -> bytes:
         """A line of plain JSON values."""
         record = {"type": kind, **fields}
-        self.counts.add(record)
+        _count(record, self.counts)
         return self._line(json.dumps(record))
 
     def document(self, kind: str, document: Document) -> bytes:
         """A line with a stored document, from which exactly the same document can be made."""
-        self.counts.add({"type": kind})
+        _count({"type": kind}, self.counts)
         name, content = document_text(document)
         return self._line(f'{{"type": "{kind}", "{name}": {content}}}')
 
     def trailer(self) -> bytes:
         """The last line."""
-        sha256 = self._digest.hexdigest()
-        return self.record("trailer", **self.counts.in_version(VERSION), sha256=sha256)
+        return self.record("trailer", **_trailer(VERSION, self.counts, self._digest.hexdigest()))
 
     def _line(self, text: str) -> bytes:
+        # json escapes all else, so nothing in a text can end its line.
         line = text.encode("ascii") + b"\n"
         self._digest.update(line)
         return line
@@ -110,8 +112,8 @@ def document_text(document: Document) -> tuple[str, str]:
     """Name and JSON text of the field that holds ``document``.
 
     That is ``document`` with MongoDB's Extended JSON, relaxed where that keeps every type, else
-    canonical. Where keys look like Extended JSON's own, which then has no way to say so, it is
-    ``bson``: the document's BSON as base64.
+    canonical. Where keys look like Extended JSON's own, which it cannot tell apart, it is ``bson``:
+    the document's BSON as base64.
     """
     stored = bson.encode(document)
     if not _has_dollar_keys(document):
@@ -123,9 +125,19 @@ def document_text(document: Document) -> tuple[str, str]:
 
 
 def _has_dollar_keys(value: Any) -> bool:
+    # A reader of Extended JSON would take {"$date": "…"} of a user for a date.
     if isinstance(value, dict):
         return any(key.startswith("$") or _has_dollar_keys(item) for key, item in value.items())
-    return isinstance(value, list) and any(_has_dollar_keys(item) for item in value)
+    return isinstance(value, list) and any(map(_has_dollar_keys, value))
+
+
+def _count(record: Document, counts: Counts) -> None:
+    kind = record["type"]
+    # At its end: only then it is known whether the file could be read whole.
+    if kind == "file-end" and record.get("complete") is True:
+        counts["files"] += 1
+    elif kind in COUNT_NAMES and kind != "file":
+        counts[COUNT_NAMES[kind]] += 1
 
 
 def read_records(
@@ -141,29 +153,29 @@ def read_records(
         on_bytes: Told the length of each line that was read.
 
     Raises:
-        ExportFormatError: the file is no export, is truncated, or is not what was written. A
-            caller that must not act on such a file reads all of it before.
+        ExportFormatError: the file is no export, is truncated, or was changed. That may turn out at
+            its end: read all of it before you act on it.
     """
-    digest = hashlib.sha256()
-    counts = Counts()
-    version = VERSION
-    order = _Order(version)
-    for number, line in enumerate(_lines(file), 1):
-        record = _parse(line, number)
-        if number == 1:
-            version = _required_version(record)
-            order = _Order(version)
-            digest.update(line)
-            on_bytes(len(line))
-            continue
-        order.require(record["type"], number)
-        if record["type"] == "trailer":
-            _require_end(file, record, counts.in_version(version), digest.hexdigest())
-            on_bytes(len(line))
-            return
-        counts.add(record)
-        digest.update(line)
+    lines = _lines(file)
+    first = next(lines)
+    version = _required_version(_parse(first, 1, VERSION))
+    on_bytes(len(first))
+    digest = hashlib.sha256(first)
+    counts: Counts = Counter()
+    in_file = False
+    for number, line in enumerate(lines, 2):
+        record = _parse(line, number, version)
+        kind = record["type"]
+        if kind not in (_IN_FILE if in_file else _types(version) | {"trailer"}):
+            raise ExportFormatError(f"The file is damaged: line {number} is out of place.")
         on_bytes(len(line))
+        if kind == "trailer":
+            _require_end(file, record, _trailer(version, counts, digest.hexdigest()))
+            return
+        # The importer reads on from a file to its end, so nothing may stand between.
+        in_file = kind in ("file", "chunk")
+        _count(record, counts)
+        digest.update(line)
         yield record
     raise ExportFormatError("The file is truncated: its last line is missing.")
 
@@ -173,7 +185,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
     if not first:
         raise ExportFormatError("The file is empty.")
     if FORMAT.encode() not in first:
-        raise ExportFormatError(f"The file is no export: its first line does not name {FORMAT!r}.")
+        raise ExportFormatError(f"This is not an export: its first line does not name {FORMAT!r}.")
     yield first
     for line in file:
         if not line.endswith(b"\n"):
@@ -181,60 +193,43 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _parse(line: bytes, number: int) -> Document:
+def _parse(line: bytes, number: int, version: int) -> Document:
     try:
-        record = json_util.loads(line, json_options=_READING)
+        record: Document = json_util.loads(line, json_options=_READING)
+        kind = record["type"]
         if "bson" in record:
             record["document"] = bson.decode(base64.b64decode(record["bson"]), _AWARE)
-        texts = [record[name] for name in _TEXTS.get(record["type"], ())]
-        texts += [record["document"][name] for name in _DOCUMENT_TEXTS.get(record["type"], ())]
-        if record["type"] in _CHATKIT:
-            texts += [record["document"]["_id"][name] for name in _KEY_TEXTS]
-            texts += [record["document"]["order"]] if record["type"] == "chatkit-thread" else []
+        record = upgraded(record, version)
+        texts = [record[name] for name in _TEXTS.get(kind, ())]
+        texts += [record["document"][name] for name in _DOCUMENT_TEXTS.get(kind, ())]
+        if kind in _CHATKIT:
+            texts += [record["document"]["_id"][name] for name in ("owner", "id")]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("what must be text is something else")
-        if record["type"] == "chunk":
+        if kind == "chunk":
             record["data"] = base64.b64decode(record["data"], validate=True)
     except (ValueError, TypeError, KeyError, BSONError) as exc:
         raise ExportFormatError(f"The file is damaged: line {number} cannot be read.") from exc
-    return dict(record)
+    return record
 
 
-_IN_FILE = frozenset({"chunk", "file-end"})
-_OUTSIDE = frozenset({"user", "thread", "file", "trailer"})
-
-
-class _Order:
-    """Which records may follow which: the content of a file stands between its two lines."""
-
-    def __init__(self, version: int) -> None:
-        self._outside = _OUTSIDE if version == 1 else _OUTSIDE | _CHATKIT.keys()
-        self._in_file = False
-
-    def require(self, kind: str, number: int) -> None:
-        if kind not in (_IN_FILE if self._in_file else self._outside):
-            raise ExportFormatError(f"The file is damaged: line {number} is out of place.")
-        if kind != "chunk":
-            self._in_file = kind == "file"
+def _require_end(file: BinaryIO, record: Document, trailer: Document) -> None:
+    if file.read(1):
+        raise ExportFormatError("The file was changed: something stands after its last line.")
+    if record != {"type": "trailer", **trailer}:
+        raise ExportFormatError(
+            "The file was changed or damaged: it is not what its last line says "
+            "(the counts or the SHA-256 differ)."
+        )
 
 
 def _required_version(record: Document) -> int:
     version = record.get("version")
     if record.get("format") != FORMAT or not isinstance(version, int):
-        raise ExportFormatError("The file is no export: its first line cannot be used.")
+        raise ExportFormatError("This is not an export: its first line cannot be used.")
     if version > VERSION:
         raise ExportFormatError(
             f"The file has version {version} of the format; this mongo-datalayer reads up to "
             f"version {VERSION}. Update it."
         )
     return version
-
-
-def _require_end(file: BinaryIO, trailer: Document, counts: Mapping[str, int], sha256: str) -> None:
-    if file.read(1):
-        raise ExportFormatError("The file was changed: something stands after its last line.")
-    if {**counts, "sha256": sha256} != {k: v for k, v in trailer.items() if k != "type"}:
-        raise ExportFormatError(
-            "The file was changed or damaged: it is not what its last line says "
-            "(the counts or the SHA-256 differ)."
-        )

@@ -1,4 +1,4 @@
-"""Writes an export, line by line; no more than one thread and a page of heads is in memory."""
+"""Writes an export, line by line; no more than a page of threads is in memory."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any, NamedTuple
 
-from mongo_datalayer.chatkit.archive import (
-    ChatKitAttachmentArchive,
-    ChatKitThreadArchive,
-    of_owner,
-)
-from mongo_datalayer.chatkit.keys import holds_item, object_key
-from mongo_datalayer.documents import Document
-from mongo_datalayer.driver import Database
+from mongo_datalayer.admin.chainlit_data import ChainlitThreads, element_keys
+from mongo_datalayer.admin.chatkit_data import ChatKitData, of_owner
+from mongo_datalayer.admin.export_format import RecordWriter
+from mongo_datalayer.chainlit.queries import owned_by
+from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
+from mongo_datalayer.chainlit.users import Users
+from mongo_datalayer.chatkit.object_keys import file_keys, holds_item
 from mongo_datalayer.errors import NotFoundError, StorageError
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import StoredFile
-from mongo_datalayer.large_values import holds_value
-from mongo_datalayer.pipelines import owned_by
-from mongo_datalayer.threads import Threads, object_keys
-from mongo_datalayer.transfer.records import Counts, RecordWriter
-from mongo_datalayer.users import Users
-from mongo_datalayer.values import plain_text
+from mongo_datalayer.files.stored_file import StoredFile
+from mongo_datalayer.model.bson_values import to_text
+from mongo_datalayer.model.documents import NOT_DELETED, Document
+from mongo_datalayer.mongodb.client import Database
+from mongo_datalayer.storage.large_values import holds_value, reference_keys
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,12 @@ class Scope:
     thread_id: str | None = None
 
 
+class _Filters(NamedTuple):
+    threads: Document
+    chatkit: Document
+    attachments: Document
+
+
 class Export:
     """One export of a database.
 
@@ -51,28 +55,26 @@ class Export:
         bucket: The GridFS bucket of the files.
         scope: What to export.
         with_files: Also the content of files.
+
+    Attributes:
+        counts: What was written until now.
+        damaged: Object keys of files that could not be read, and were left out.
+        damaged_threads: Ids of threads that could not be read whole, and were left out.
     """
 
     def __init__(
         self, database: Database, bucket: FileBucket, scope: Scope, *, with_files: bool
     ) -> None:
-        self._threads = Threads(database)
-        self._chatkit = ChatKitThreadArchive(database)
-        self._attachments = ChatKitAttachmentArchive(database, bucket)
+        self._threads = ChainlitThreads(ThreadDocuments(database))
+        self._chatkit = ChatKitData(database, bucket)
         self._users = Users(database)
         self._bucket = bucket
         self._scope = scope
         self._with_files = with_files
         self._writer = RecordWriter()
+        self.counts = self._writer.counts
         self.damaged: list[str] = []
-        """Object keys of files that could not be read, so that they are left out."""
-        self.damaged_threads: list[Document] = []
-        """Owner and id of ChatKit's threads that could not be read whole; left out too."""
-
-    @property
-    def counts(self) -> Counts:
-        """What was written until now."""
-        return self._writer.counts
+        self.damaged_threads: list[Any] = []
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The lines, from the first to the last.
@@ -80,111 +82,104 @@ class Export:
         Raises:
             NotFoundError: there is no such user or thread; raised before the first line.
         """
-        user, condition, chatkit = await self._found()
+        user, filters = await self._find()
         yield self._writer.header(
             exportedAt=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             user=self._scope.identifier,
             thread=self._scope.thread_id,
             files=self._with_files,
         )
+        # Users first: the import gives threads to the ids that it finds for their users.
         if user is not None:
             yield self._writer.document("user", user)
-        elif self._everything:
+        elif self._scope == Scope():
             async for stored in self._users.scan():
                 yield self._writer.document("user", stored)
-        async for thread in self._threads.archive.scan(condition):
+        damaged = self.damaged_threads.append
+        async for thread in self._threads.scan_whole(filters.threads, damaged):
             yield self._writer.document("thread", thread)
-        async for thread in self._chatkit.scan(chatkit, self.damaged_threads.append):
+        async for thread in self._chatkit.threads.scan_whole(filters.chatkit, damaged):
             yield self._writer.document("chatkit-thread", thread)
-        async for attachment in self._attachments.scan(self._of_attachments()):
+        large_fields = []
+        async for attachment in self._chatkit.attachments.scan(filters.attachments, ()):
+            large_fields += reference_keys([attachment])
             yield self._writer.document("chatkit-attachment", attachment)
-        if self._with_files:
-            async for file in self._files(condition):
-                async for line in self._file(file):
-                    yield line
+        # An attachment is not whole without its large fields, so these files always come along.
+        keys = self._file_keys(filters) if self._with_files else _each(large_fields)
+        async for key in keys:
+            async for line in self._file(key):
+                yield line
         yield self._writer.trailer()
 
-    @property
-    def _everything(self) -> bool:
-        return self._scope == Scope()
-
-    async def _found(self) -> tuple[Document | None, Document, Document]:
-        """The scope's user, the filter on threads, and that on ChatKit's threads."""
+    async def _find(self) -> tuple[Document | None, _Filters]:
+        """The scope's user, and the filters."""
         identifier, thread_id = self._scope.identifier, self._scope.thread_id
+        user = None
         if thread_id is not None:
-            chatkit: Document = {"_id.id": plain_text(thread_id)}
-            if await self._threads.get(thread_id) is None and not await self._any(chatkit):
-                raise NotFoundError(f"There is no thread {thread_id!r}.")
-            return None, {"_id": thread_id}, chatkit
-        if identifier is None:
-            return None, {}, {}
-        chatkit = of_owner(plain_text(identifier))
-        user = await self._users.get(identifier)
-        if user is None and not await self._any(chatkit):
-            raise NotFoundError(f"There is no user {identifier!r}.")
-        user_id = None if user is None else user["_id"]
-        return user, owned_by(user_id, identifier), chatkit
+            text = to_text(thread_id)
+            # A ChatKit key has the owner as well, and --thread names the id alone.
+            filters = _Filters({"_id": thread_id}, {"_id.id": text}, {"threadIds": text})
+            found = await self._threads.exists({**filters.threads, **NOT_DELETED})
+            missing = f"There is no thread {thread_id!r}."
+        elif identifier is not None:
+            user = await self._users.by_identifier(identifier)
+            owned = of_owner(to_text(identifier))
+            user_id = None if user is None else user["_id"]
+            filters = _Filters(owned_by(user_id, identifier), owned, owned)
+            found = user is not None
+            missing = f"There is no user {identifier!r}."
+        else:
+            return None, _Filters({}, {}, {})
+        found = found or await self._chatkit.threads.exists({**filters.chatkit, **NOT_DELETED})
+        attachments = {**filters.attachments, **NOT_DELETED}
+        if not (found or await self._chatkit.attachments.exists(attachments)):
+            raise NotFoundError(missing)
+        return user, filters
 
-    async def _any(self, chatkit: Document) -> bool:
-        async for _ in self._chatkit.scan_heads(chatkit, ("order",)):
-            return True
-        async for _ in self._attachments.scan(self._of_attachments(), ("threadId",)):
-            return True
-        return False
-
-    def _of_attachments(self) -> Document:
-        """The filter on ChatKit's attachments."""
-        if self._scope.thread_id is not None:
-            return {"threadId": plain_text(self._scope.thread_id)}
-        if self._scope.identifier is not None:
-            return of_owner(plain_text(self._scope.identifier))
-        return {}
-
-    async def _files(self, condition: Document) -> AsyncIterator[StoredFile]:
-        """The newest revision of each file, of the threads or of all.
-
-        Large values are left out: they are in the threads.
-        """
-        if self._everything:
+    async def _file_keys(self, filters: _Filters) -> AsyncIterator[str]:
+        """The object keys of all files, or of those of the threads in the scope."""
+        if self._scope == Scope():
             async for key in self._bucket.list_keys():
-                newest = await self._bucket.find(key)
-                if newest is not None and not (holds_value(newest) or holds_item(newest)):
-                    yield newest
+                yield key
             return
-        async for thread in self._threads.archive.scan(condition, ("elements.objectKey",)):
-            keys = object_keys(thread.get("elements"))
-            found = self._bucket.list_belonging([thread["_id"]], keys)
-            for key in sorted({f.object_key async for f in found if not holds_value(f)}):
-                newest = await self._bucket.find(key)
-                if newest is not None:
-                    yield newest
-        async for attachment in self._attachments.scan(self._of_attachments(), ("threadId",)):
-            file = await self._bucket.find(object_key(attachment["_id"]))
-            if file is not None:
-                yield file
+        fields = ("elements.objectKey",)
+        async for stored in self._threads.scan_with_overflow(filters.threads, fields):
+            found = self._bucket.list_belonging([stored[0]["_id"]], element_keys(stored))
+            for key in sorted({file.object_key async for file in found}):
+                yield key
+        async for attachment in self._chatkit.attachments.scan(filters.attachments, ("_id",)):
+            for key in file_keys(attachment["_id"]):
+                yield key
 
-    async def _file(self, file: StoredFile) -> AsyncIterator[bytes]:
-        """The lines of a file; once more when it is replaced while it is read."""
-        latest: StoredFile | None = file
-        while latest is not None:
-            tried = latest
-            yield self._writer.record("file", **_description(tried))
+    async def _file(self, key: str) -> AsyncIterator[bytes]:
+        """The lines of a file's newest revision; once more when it is replaced meanwhile."""
+        latest = await self._bucket.find(key)
+        # Large values are in the threads already.
+        while latest is not None and not (holds_value(latest) or holds_item(latest)):
+            file = latest
+            yield self._writer.record("file", **_description(file))
             digest = hashlib.sha256()
             try:
-                async for piece in self._bucket.iterate(tried):
+                async for piece in self._bucket.iterate(file):
                     digest.update(piece)
                     yield self._writer.record("chunk", data=base64.b64encode(piece).decode())
             except StorageError:
                 complete = False
             else:
-                complete = digest.hexdigest() == tried.sha256
+                complete = digest.hexdigest() == file.sha256
             yield self._writer.record("file-end", complete=complete)
             if complete:
                 return
-            latest = await self._bucket.find(tried.object_key)
-            if latest == tried:
-                self.damaged.append(tried.object_key)
+            latest = await self._bucket.find(key)
+            # Else it was replaced while it was read, and the new revision follows.
+            if latest == file:
+                self.damaged.append(key)
                 return
+
+
+async def _each(keys: list[str]) -> AsyncIterator[str]:
+    for key in keys:
+        yield key
 
 
 def _description(file: StoredFile) -> Document:

@@ -1,4 +1,4 @@
-"""Writes a thread until its steps overflow, and is killed between the part and the head."""
+"""Writes a thread until its steps overflow, and is killed between the two writes of the move."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import overflow
-from mongo_datalayer.threads import Threads
+from mongo_datalayer.chainlit.threads import Threads
+from mongo_datalayer.storage import overflow
 
 
 def killed(*_: Any, **__: Any) -> Any:
@@ -20,7 +20,7 @@ def killed(*_: Any, **__: Any) -> Any:
 
 async def main(uri: str, database: str) -> None:
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
-        threads = Threads(client[database], bounds=overflow.Bounds(head=300, kept=100))
+        threads = Threads(client[database], bounds=overflow.Bounds(main=300, kept=100))
         added = threads._overflow._add
         moves = 0
 

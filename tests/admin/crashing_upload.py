@@ -27,7 +27,7 @@ async def main(uri: str, database: str, where: str) -> None:
         if where == "before the element":
             layer._threads.elements.put = killed  # type: ignore[method-assign]
         else:
-            storage.bucket._publish = killed  # type: ignore[method-assign]
+            storage.bucket._files.find_one_and_update = killed  # type: ignore[method-assign]
         await layer.create_element(Text(id="lost", name="t", content="text", thread_id="t"))
 
 

@@ -1,0 +1,1 @@
+"""The pure half of the doctor: judges what its checks have learnt."""

@@ -1,1 +1,0 @@
-"""Users, threads and files as a file of lines, and back: the format, writing it, reading it."""
