@@ -1,0 +1,176 @@
+"""The values of a column, whatever type it has in this database. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, datetime, timezone, tzinfo
+from decimal import Decimal
+from typing import Any
+
+from mongo_datalayer.model.bson_values import to_bson, to_text
+from mongo_datalayer.model.times import iso, parse_time
+
+_FALSE = frozenset({"", "0", "f", "false", "n", "no", "off", "null", "none"})
+# An array of PostgreSQL as text: {a,"b c"}.
+_ARRAY_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}"]+)')
+
+
+JSON_NULL = "metadata is null"
+
+
+class OddValueError(ValueError):
+    """A value that is not what its column is for; ``kept`` is what is stored instead."""
+
+    def __init__(self, reason: str, kept: Any = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kept = kept
+
+
+def to_plain(value: Any) -> Any:
+    """A value of an unknown column as BSON and JSON carry it."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return text(value)
+    return to_bson(float(value) if isinstance(value, Decimal) else value)
+
+
+def text(value: Any) -> str:
+    """Text; bytes that are UTF-8 are decoded, other values are their JSON text."""
+    if isinstance(value, str):
+        return to_text(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            return str(to_bson(bytes(value)))
+    return to_text(value)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A map; JSON text is decoded until it is one, as old layers encoded it more than once.
+
+    Raises:
+        OddValueError: it is JSON but no map, or no JSON: the text is kept as ``value``.
+    """
+    found = decoded(value)
+    if isinstance(found, dict):
+        plain: dict[str, Any] = to_bson(found)
+        return plain
+    if isinstance(found, str) and found:
+        raise OddValueError("metadata is not JSON", {"value": to_text(found)})
+    if found is None and value is not None:
+        raise OddValueError(JSON_NULL, {})
+    if found is None or found == "":
+        return {}
+    raise OddValueError("metadata is not a map", {})
+
+
+def decoded(value: Any) -> Any:
+    """What JSON text stands for; text that is not JSON stays."""
+    # SQLAlchemy's JSON type encodes text that the layer has encoded already.
+    while isinstance(value, (str, bytes, bytearray, memoryview)):
+        value = value if isinstance(value, str) else text(value)
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def tags(value: Any) -> list[str]:
+    """Tags, from a list, JSON text, PostgreSQL's array text or comma-separated text.
+
+    Raises:
+        OddValueError: it was text that is none of the first three.
+    """
+    found = decoded(value)
+    if isinstance(found, (list, tuple)):
+        return [tag if isinstance(tag, str) else to_text(str(tag)) for tag in found]
+    if not isinstance(found, str) or not found.strip():
+        return []
+    stripped = found.strip()
+    if stripped.startswith("{") and stripped.endswith("}"):
+        items = _ARRAY_ITEM.findall(stripped[1:-1])
+        return [re.sub(r"\\(.)", r"\1", quoted) if quoted else plain for quoted, plain in items]
+    kept = [tag.strip() for tag in stripped.split(",") if tag.strip()]
+    raise OddValueError("tags are plain text", kept)
+
+
+def flag(value: Any) -> bool:
+    """A boolean, from any of the ways in which databases write one."""
+    if isinstance(value, str):
+        return value.strip().lower() not in _FALSE
+    return any(value) if isinstance(value, (bytes, bytearray)) else bool(value)  # MySQL's BIT
+
+
+def show_input(value: Any) -> Any:
+    """Chainlit's ``showInput``: a boolean, or the language that the input is shown in."""
+    if isinstance(value, str):
+        # Chainlit's SQL layer stores it in lower case, the official one as Python prints it.
+        return {"true": True, "false": False}.get(value.lower(), to_text(value))
+    return bool(value) if isinstance(value, (bool, int)) else text(value)
+
+
+def moment(value: Any, zone: tzinfo | None = None) -> datetime | None:
+    """A time in UTC; None where the value is none.
+
+    Args:
+        value: ISO 8601 text, or what the driver made of a column of times.
+        zone: The zone of times that name none, or that a layer labelled ``Z`` without converting
+            them; UTC when None.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            return _in_zone(value, zone)
+        return value.astimezone(timezone.utc)
+    if isinstance(value, date):
+        return _in_zone(datetime(value.year, value.month, value.day), zone)  # noqa: DTZ001 - below
+    if isinstance(value, (bytes, bytearray)):
+        value = text(value)
+    time = parse_time(value)
+    if time is None or zone is None or not _is_local(value):
+        return time
+    return _in_zone(time.replace(tzinfo=None), zone)
+
+
+def time_text(value: Any) -> str | None:
+    """A step's time as Chainlit writes it; text in that form stays as it is."""
+    time = moment(value)
+    if time is None:
+        return None
+    # Chainlit leaves out microseconds that are 0: either form must come back as it was.
+    if isinstance(value, str) and value[-1:] == "Z" and value[10:11] == "T":
+        return value
+    return iso(time)
+
+
+def vote(value: Any) -> int | None:
+    """Feedback as 0 (down) or 1 (up); None where it is neither. -1 was Chainlit's older 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return {-1.0: 0, 0.0: 0, 1.0: 1}.get(number)
+
+
+def whole_number(value: Any) -> Any:
+    """An integer where the value is one in any form, else the value itself."""
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        return to_bson(int(value))
+    # NaN is not equal to itself, and int() refuses it.
+    if isinstance(value, (float, Decimal)) and value == value and value == int(value):
+        return to_bson(int(value))
+    return to_plain(value)
+
+
+def _is_local(value: str) -> bool:
+    """Whether the text names no zone but ``Z``, which old layers also put after local times."""
+    return value.strip().endswith(("Z", "z")) or not re.search(r"[+-]\d\d:?\d\d$", value.strip())
+
+
+def _in_zone(naive: datetime, zone: tzinfo | None) -> datetime | None:
+    try:
+        return naive.replace(tzinfo=zone or timezone.utc).astimezone(timezone.utc)
+    except OverflowError:
+        return None
