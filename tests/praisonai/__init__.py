@@ -1,0 +1,1 @@
+"""PraisonAI's classes on MongoDB, beside PraisonAI's own."""
