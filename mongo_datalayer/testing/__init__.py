@@ -1,4 +1,5 @@
-"""Contract suites that other people can run: inherit a class and give it its fixture.
+"""Contract suites for your own backends, and the mongod that tests run on.
 
-They need pytest and pytest-asyncio in ``auto`` mode, which this package does not install.
+Inherit a suite's class and give it its fixture. You need pytest and pytest-asyncio in ``auto``
+mode, which this package does not install.
 """

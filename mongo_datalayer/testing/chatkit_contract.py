@@ -22,9 +22,10 @@ import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from chatkit import types as chatkit_types
 from chatkit.actions import Action
 from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import AttachmentStore, NotFoundError, Store
@@ -33,8 +34,8 @@ from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
+    Attachment,
     AttachmentCreateParams,
-    AudioInput,
     ClientToolCallItem,
     ClosedStatus,
     CustomSummary,
@@ -55,12 +56,6 @@ from chatkit.types import (
     Page,
     SDKHiddenContextItem,
     SearchTask,
-    StructuredInputAnswer,
-    StructuredInputFreeform,
-    StructuredInputItem,
-    StructuredInputMultipleChoice,
-    StructuredInputMultipleChoiceOption,
-    SyncCustomActionResponse,
     TaskItem,
     ThoughtTask,
     Thread,
@@ -73,7 +68,6 @@ from chatkit.types import (
     ThreadMetadata,
     ThreadStreamEvent,
     ToolChoice,
-    TranscriptionResult,
     URLSource,
     UserMessageItem,
     UserMessageTagContent,
@@ -84,6 +78,9 @@ from chatkit.types import (
 )
 from chatkit.widgets import DynamicWidgetRoot
 from pydantic import AnyUrl
+
+if TYPE_CHECKING:
+    from chatkit.types import AudioInput, SyncCustomActionResponse, TranscriptionResult
 
 START = datetime(2026, 3, 1, 10, 0, 0, 123456)  # noqa: DTZ001 - ChatKit's times have no zone
 TRICKY = {"a.b": 1, "$set": {"$x": [None, "$100"]}, "": "", "€": 1.5, "$ref": {"$id": 0}}
@@ -190,22 +187,7 @@ def every_item() -> list[Any]:
         ),
         WidgetItem(**common("widget"), widget=widget(), copy_text="copy"),
         GeneratedImageItem(**common("image"), image=GeneratedImage(id="g", url="https://x")),
-        StructuredInputItem(
-            **common("input"),
-            status="answered",
-            inputs=[
-                StructuredInputMultipleChoice(
-                    id="q1",
-                    question="?",
-                    options=[StructuredInputMultipleChoiceOption(value="a")],
-                    multiple=True,
-                    answer=StructuredInputAnswer(values=["a"]),
-                ),
-                StructuredInputFreeform(
-                    id="q2", question="?", answer=StructuredInputAnswer(skipped=True)
-                ),
-            ],
-        ),
+        *structured_inputs(**common("input")),
         *(TaskItem(**common(f"task {task.type}"), task=task) for task in tasks),
         WorkflowItem(
             **common("workflow"),
@@ -221,6 +203,35 @@ def every_item() -> list[Any]:
         SDKHiddenContextItem(**common("sdk"), content="stop"),
         EndOfTurnItem(**common("end")),
     ]
+
+
+def structured_inputs(**common: Any) -> list[Any]:
+    """An item with answered questions, from ChatKit 1.6.4 on; nothing before."""
+    if not hasattr(chatkit_types, "StructuredInputItem"):
+        return []
+    choice = chatkit_types.StructuredInputMultipleChoice(
+        id="q1",
+        question="?",
+        options=[chatkit_types.StructuredInputMultipleChoiceOption(value="a")],
+        multiple=True,
+        answer=chatkit_types.StructuredInputAnswer(values=["a"]),
+    )
+    text = chatkit_types.StructuredInputFreeform(
+        id="q2", question="?", answer=chatkit_types.StructuredInputAnswer(skipped=True)
+    )
+    return [chatkit_types.StructuredInputItem(**common, status="answered", inputs=[choice, text])]
+
+
+def with_fields(attachment: Attachment, **fields: Any) -> Attachment:
+    """An attachment with those fields that it has in this version of ChatKit."""
+    known = {name: fields[name] for name in fields if name in type(attachment).model_fields}
+    return attachment.model_copy(update=known)
+
+
+def require(name: str) -> None:
+    """Skip the test where this ChatKit is older than one of its types."""
+    if not hasattr(chatkit_types, name):
+        pytest.skip(f"This version of openai-chatkit has no {name}.")
 
 
 class ScriptedServer(ChatKitServer[Any]):
@@ -261,10 +272,10 @@ class ScriptedServer(ChatKitServer[Any]):
         context: Any,
     ) -> SyncCustomActionResponse:
         self.actions.append((thread, action.type, sender))
-        return SyncCustomActionResponse(updated_item=sender)
+        return chatkit_types.SyncCustomActionResponse(updated_item=sender)
 
     async def transcribe(self, audio_input: AudioInput, context: Any) -> TranscriptionResult:
-        return TranscriptionResult(text=str(len(audio_input.data)))
+        return chatkit_types.TranscriptionResult(text=str(len(audio_input.data)))
 
     async def add_feedback(
         self, thread_id: str, item_ids: list[str], feedback: Any, context: Any
@@ -526,11 +537,34 @@ class ChatKitStoreContract:
         await store.add_thread_item("t", message("i", text="first"), ada)
         await store.add_thread_item("t", message("j"), ada)
 
-        with pytest.raises(Exception, match="i"):
-            await store.add_thread_item("t", message("i", text="second"), ada)
+        for other in (message("i", 1, text="second"), answer("i", text="second")):
+            with pytest.raises(Exception, match="i"):
+                await store.add_thread_item("t", other, ada)
 
         assert await store.load_item("t", "i", ada) == message("i", text="first")
         assert await self.ids(store, ada) == ["i", "j"]
+
+    async def test_c7_a_later_version_of_an_item_replaces_it_in_place(
+        self, store: Any, ada: Any
+    ) -> None:
+        """As the Agents SDK's helper stores a workflow before a client tool and after it."""
+        tasks: list[Any] = [ThoughtTask(content=f"thought {number}") for number in range(2)]
+
+        def workflow(count: int, microseconds: int = 0) -> WorkflowItem:
+            content = Workflow(type="reasoning", tasks=tasks[:count])
+            return WorkflowItem(
+                id="w", thread_id="t", created_at=at(microseconds), workflow=content
+            )
+
+        await store.save_thread(thread(), ada)
+        await store.add_thread_item("t", workflow(1), ada)
+        await store.add_thread_item("t", message("after"), ada)
+        await store.add_thread_item("t", workflow(2), ada)
+
+        assert await store.load_item("t", "w", ada) == workflow(2)
+        assert await self.ids(store, ada) == ["w", "after"]
+        with pytest.raises(Exception, match="w"):
+            await store.add_thread_item("t", workflow(0, 1), ada)
 
     async def test_c7_adding_the_same_again_changes_nothing(self, store: Any, ada: Any) -> None:
         await store.save_thread(thread(), ada)
@@ -814,9 +848,11 @@ class ChatKitStoreContract:
         kinds = [event["type"] for event in events]
         assert kinds == ["thread.created", "thread.item.done", "stream_options", "thread.item.done"]
         name = events[0]["thread"]["id"]
-        assert (await store.load_attachment(attachment.id, ada)).thread_id == name
         said, echoed = (await store.load_thread_items(name, None, 9, "asc", ada)).data
-        assert [(each.id, each.thread_id) for each in said.attachments] == [(attachment.id, name)]
+        loaded = await store.load_attachment(attachment.id, ada)
+        for each in (loaded, *said.attachments):
+            assert each.id == attachment.id
+            assert getattr(each, "thread_id", name) == name  # ChatKit before 1.6 has no such field
         assert echoed.content[0].text == "Echo: look"
 
     async def test_c15_a_bad_attachment_leaves_an_empty_thread(
@@ -866,10 +902,10 @@ class ChatKitStoreContract:
     async def test_c16_attachments_made_elsewhere_come_back_equal(
         self, store: Any, ada: Any, attachment: Any
     ) -> None:
-        given = attachment.model_copy(update={"metadata": TRICKY, "thread_id": "t"})
+        given = with_fields(attachment, metadata=TRICKY, thread_id="t")
         await store.save_attachment(given, ada)
         assert await store.load_attachment(given.id, ada) == given
-        given = given.model_copy(update={"metadata": None, "thread_id": None, "name": "new"})
+        given = with_fields(given, metadata=None, thread_id=None, name="new")
         await store.save_attachment(given, ada)
         assert await store.load_attachment(given.id, ada) == given
 
@@ -975,7 +1011,7 @@ class ChatKitStoreContract:
             thread: ThreadMetadata, said: UserMessageItem | None
         ) -> AsyncIterator[ThreadStreamEvent]:
             yield ThreadItemDoneEvent(item=answer("a", text="one"))
-            yield ThreadItemDoneEvent(item=answer("a", text="another"))
+            yield ThreadItemDoneEvent(item=answer("a", 1, text="another"))
 
         server = ScriptedServer(store, respond)
         events = await server.ask("threads.create", ada, input=user_input())
@@ -1034,26 +1070,42 @@ class ChatKitStoreContract:
         assert events[-1]["type"] == "thread.item.replaced"
         kept = await store.load_item(name, "w", ada)
         assert kept.widget.frobnicate == {"$p": 1}
-        synced = await server.ask(
-            "threads.sync_custom_action", ada, thread_id=name, item_id="w", action=action
-        )
-        assert synced["updated_item"]["id"] == "w"
-        assert [sender for _, _, sender in server.actions] == [shown, kept]
+        assert [sender for _, _, sender in server.actions] == [shown]
 
+        assert await server.ask("threads.delete", ada, thread_id=name) == {}
+        assert (await server.ask("threads.list", ada))["data"] == []
+
+    async def test_an_action_without_a_stream_is_served(
+        self, store: Any, server: ScriptedServer, ada: Any
+    ) -> None:
+        require("SyncCustomActionResponse")
+        shown = WidgetItem(id="w", thread_id="t", created_at=at(), widget=widget())
+        await store.save_thread(thread(), ada)
+        await store.add_thread_item("t", shown, ada)
+        action = {"type": "press", "payload": {"$p": 1}}
+
+        synced = await server.ask(
+            "threads.sync_custom_action", ada, thread_id="t", item_id="w", action=action
+        )
+
+        assert synced["updated_item"]["id"] == "w"
+        assert [sender for _, _, sender in server.actions] == [shown]
+
+    async def test_speech_is_transcribed(self, server: ScriptedServer, ada: Any) -> None:
+        require("TranscriptionResult")
         heard = await server.ask(
             "input.transcribe", ada, audio_base64="AAAA", mime_type="audio/webm"
         )
         assert heard == {"text": "3"}
-        assert await server.ask("threads.delete", ada, thread_id=name) == {}
-        assert (await server.ask("threads.list", ada))["data"] == []
 
     async def test_structured_input_is_answered(self, store: Any, ada: Any) -> None:
+        require("StructuredInputItem")
         server = ScriptedServer(store, self.echo(store))
-        asked = StructuredInputItem(
+        asked = chatkit_types.StructuredInputItem(
             id="q",
             thread_id="t",
             created_at=at(),
-            inputs=[StructuredInputFreeform(id="name", question="Who?")],
+            inputs=[chatkit_types.StructuredInputFreeform(id="name", question="Who?")],
         )
         await store.save_thread(thread(), ada)
         await store.add_thread_item("t", asked, ada)
@@ -1119,15 +1171,21 @@ class ChatKitStoreContract:
         await store.save_item("t", message("i", text="changed"), ada)
         assert (await store.load_item("t", "i", ada)).content[0].text == "changed"
 
-    async def test_a_deleted_thread_takes_its_attachments_along(self, store: Any, ada: Any) -> None:
+    async def test_a_deleted_thread_takes_its_attachments_along(
+        self, store: Any, server: ScriptedServer, ada: Any
+    ) -> None:
         await store.save_thread(thread(), ada)
-        for name, place in (("a", "t"), ("b", None)):
-            attachment = FileAttachment(id=name, name="n", mime_type="text/plain", thread_id=place)
+        for name in ("sent", "unsent"):
+            attachment = FileAttachment(id=name, name="n", mime_type="text/plain")
             await store.save_attachment(attachment, ada)
+        said = user_input("look", "sent")
+        await server.ask("threads.add_user_message", ada, thread_id="t", input=said)
+
         await store.delete_thread("t", ada)
+
         with pytest.raises(NotFoundError):
-            await store.load_attachment("a", ada)
-        assert (await store.load_attachment("b", ada)).id == "b"
+            await store.load_attachment("sent", ada)
+        assert (await store.load_attachment("unsent", ada)).id == "unsent"
 
     @staticmethod
     async def assert_gone(store: Any, context: Any) -> None:

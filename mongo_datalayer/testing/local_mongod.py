@@ -1,4 +1,4 @@
-"""Runs a mongod on the loopback interface."""
+"""A mongod for the demo and for tests, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -7,31 +7,41 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from typing_extensions import Self
 
 from mongo_datalayer.errors import ServerError
-from mongo_datalayer.server.find import find_mongod
-from mongo_datalayer.server.log import ServerLog
+from mongo_datalayer.testing.find_mongod import find_mongod
+from mongo_datalayer.testing.mongod_log import MongodLog
+from mongo_datalayer.testing.processes import WINDOWS, out_of_reach
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
+_DEFAULTS = {
+    # No zlib: a mongod before 6.0.27 and 7.0.28 reveals memory through it (CVE-2025-14847).
+    "--networkMessageCompressors": "snappy,zstd",
+    # By itself every server keeps 300 MB of preallocated journal on the disk.
+    "--wiredTigerEngineConfigString": "log=(prealloc=false,file_max=16MB)",
+}
+_CLIENT_OPTIONS: dict[str, Any] = {"directConnection": True, "serverSelectionTimeoutMS": 250}
+
 
 class LocalServer:
-    """A mongod of one's own, on 127.0.0.1 only.
+    """A mongod of your own, on 127.0.0.1 only.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
     Args:
-        data_dir: Where the data is kept between runs; None for a temporary folder that is removed
-            at the stop.
+        data_dir: Folder for the data; None for a temporary one that is removed at the stop.
         port: The port to listen on; 0 takes a free one.
-        mongod: The program; None looks for one (:func:`find_mongod`).
+        mongod: The program; None looks for one with :func:`find_mongod`.
         arguments: More arguments for mongod.
     """
 
@@ -62,15 +72,15 @@ class LocalServer:
 
     @property
     def pid(self) -> int | None:
-        """The id of the server's process; None when it was not started."""
+        """The id of the server's process; None before :meth:`start`."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the server and return when it answers.
+        """Start the server and wait until it answers.
 
         Raises:
-            ServerError: no mongod was found, the port is taken, the data directory is in use, or
-                the server did not come up; the message carries the end of its log.
+            ServerError: there is no mongod, the port is taken, another server uses the data
+                directory, or this one did not start; the message has the end of its log.
         """
         if self.running:
             raise ServerError(f"This server already runs at {self.uri}.")
@@ -79,7 +89,7 @@ class LocalServer:
             folder = self._folder()
             self.port = self.port or _free_port()
             _require_free(self.port)
-            log = ServerLog(folder / "mongod.log")
+            log = MongodLog(folder / "mongod.log")
             self._process = self._spawn(mongod, folder, log)
             self._wait_until_ready(self._process, log)
         except BaseException:
@@ -87,10 +97,10 @@ class LocalServer:
             raise
 
     def stop(self) -> None:
-        """Shut the server down cleanly; does nothing when it does not run."""
+        """Shut the server down cleanly; a stopped one stays as it is."""
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
-            process.terminate()
+            self._end(process)
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -120,29 +130,30 @@ class LocalServer:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _spawn(self, mongod: Path, folder: Path, log: ServerLog) -> subprocess.Popen[bytes]:
-        command = [
-            str(mongod),
-            *("--dbpath", str(folder), "--port", str(self.port), "--bind_ip", "127.0.0.1"),
-            *("--unixSocketPrefix", str(folder), "--logpath", str(log.path), "--logappend"),
-            *self._arguments,
-        ]
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        if WINDOWS:
+            # A process cannot be asked to end there, only killed: the server is asked.
+            client = MongoClient[dict[str, object]](self.uri, **_CLIENT_OPTIONS)
+            with client, suppress(PyMongoError):
+                client.admin.command("shutdown")
+                return
+        process.terminate()
+
+    def _spawn(self, mongod: Path, folder: Path, log: MongodLog) -> subprocess.Popen[bytes]:
+        command = command_line(mongod, folder, self.port, log.path, self._arguments)
         try:
-            # A session of its own: Ctrl-C at the terminal reaches us, and we stop the server.
             return subprocess.Popen(  # noqa: S603 - the program was looked up, or is the caller's
                 command,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                **out_of_reach(),
             )
         except OSError as exc:
             raise ServerError(f"{mongod} could not be started: {exc}") from exc
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], log: ServerLog) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], log: MongodLog) -> None:
         deadline = time.monotonic() + START_SECONDS
-        client: MongoClient[dict[str, object]] = MongoClient(
-            self.uri, directConnection=True, serverSelectionTimeoutMS=250
-        )
+        client = MongoClient[dict[str, object]](self.uri, **_CLIENT_OPTIONS)
         with client:
             while time.monotonic() < deadline:
                 if process.poll() is not None:
@@ -160,6 +171,31 @@ class LocalServer:
         )
 
 
+def command_line(
+    mongod: Path,
+    folder: Path,
+    port: int,
+    log: Path,
+    arguments: Sequence[str] = (),
+    *,
+    windows: bool = WINDOWS,
+) -> list[str]:
+    """What starts a server for a data folder; ``arguments`` come last.
+
+    Windows has no Unix sockets. Give ``--networkMessageCompressors`` or
+    ``--wiredTigerEngineConfigString`` to choose these yourself.
+    """
+    chosen = {argument.partition("=")[0] for argument in arguments}
+    defaults = [pair for pair in _DEFAULTS.items() if pair[0] not in chosen]
+    return [
+        *(str(mongod), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1"),
+        *(() if windows else ("--unixSocketPrefix", str(folder))),
+        *("--logpath", str(log), "--logappend"),
+        *(part for pair in defaults for part in pair),
+        *arguments,
+    ]
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -169,7 +205,9 @@ def _free_port() -> int:
 
 def _require_free(port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows this option would let the probe share the port of another program.
+        if not WINDOWS:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as exc:

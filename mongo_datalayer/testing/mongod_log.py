@@ -1,4 +1,4 @@
-"""Reads why a mongod did not start from what it logged."""
+"""The log of a mongod: why did it not start, or stop?"""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from pathlib import Path
 from typing import Any
 
 LAST_LINES = 8
-LARGEST_BYTES = 10_000_000
+MAX_BYTES = 10_000_000
 _ERRORS = frozenset({"E", "F"})
 
 
-class ServerLog:
-    """The log of one start; what earlier starts left in the file is not read.
+class MongodLog:
+    """The log of one start; :meth:`explain` passes over earlier starts in the same file.
 
-    The file is appended to, never replaced: a server that runs on the same directory may be
-    writing it. It is emptied when it has grown large.
+    Args:
+        path: The file that mongod appends to. It is emptied when it is larger than 10 MB, never
+            replaced: a server that runs on the same directory may be writing to it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         size = path.stat().st_size if path.exists() else 0
-        if size > LARGEST_BYTES:
+        if size > MAX_BYTES:
             path.write_bytes(b"")
             size = 0
         self._start = size
 
     def explain(self) -> str:
-        """The errors logged since the start; without any, the last lines."""
+        """The errors since the start as one sentence; without errors, the last lines."""
         lines = self._lines()
         if not lines:
             return f"No log was written to {self.path}."
@@ -45,7 +46,7 @@ class ServerLog:
 
 
 def _error(line: str) -> str | None:
-    """What an entry says when it is an error; None for others, and for what is not an entry."""
+    # A crash may leave lines that are no JSON, such as a stack trace.
     try:
         entry: Any = json.loads(line)
     except ValueError:

@@ -82,7 +82,7 @@ class StorageClientContract:
 
     async def test_a_taken_key_is_kept_without_overwrite(self, storage: Any) -> None:
         await storage.upload_file(object_key="key", data=b"first")
-        with pytest.raises(StorageError):
+        with pytest.raises(StorageError, match="already stored"):
             await storage.upload_file(object_key="key", data=b"second", overwrite=False)
         assert await self.content(storage, "key") == b"first"
 

@@ -9,6 +9,8 @@ from pymongo import MongoClient
 
 from mongo_datalayer.errors import ServerError
 from mongo_datalayer.server import LocalServer, find_mongod
+from mongo_datalayer.testing import processes
+from mongo_datalayer.testing.local_mongod import command_line
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
 def test_a_server_that_never_answers_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mongo_datalayer.server.local.START_SECONDS", 0.5)
+    monkeypatch.setattr("mongo_datalayer.testing.local_mongod.START_SECONDS", 0.5)
     idle = program(tmp_path / "idle", "exec sleep 60")
     server = LocalServer(tmp_path / "data", mongod=idle)
 
@@ -154,8 +156,8 @@ def test_a_server_that_never_answers_is_stopped(
 def test_a_server_that_ignores_the_stop_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mongo_datalayer.server.local.START_SECONDS", 0.5)
-    monkeypatch.setattr("mongo_datalayer.server.local.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("mongo_datalayer.testing.local_mongod.START_SECONDS", 0.5)
+    monkeypatch.setattr("mongo_datalayer.testing.local_mongod.STOP_SECONDS", 0.5)
     deaf = program(tmp_path / "deaf", "trap '' TERM\nwhile :; do sleep 0.1; done")
 
     with pytest.raises(ServerError, match="did not answer"):
@@ -192,9 +194,84 @@ def test_no_mongod_at_all_says_what_to_install(
 ) -> None:
     monkeypatch.delenv("MONGO_DATALAYER_MONGOD", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("mongo_datalayer.server.find.WHEEL", "no-such-distribution")
+    monkeypatch.setattr("mongo_datalayer.testing.find_mongod.WHEEL", "no-such-distribution")
 
     with pytest.raises(ServerError, match=r"pip install 'mongo-datalayer\[demo\]'") as caught:
         find_mongod()
 
     assert "MONGO_DATALAYER_MONGOD" in str(caught.value)
+
+
+def test_zlib_is_off_unless_the_caller_chooses(tmp_path: Path) -> None:
+    with LocalServer() as server, MongoClient[dict[str, object]](server.uri) as client:
+        options = client.admin.command("getCmdLineOpts")["parsed"]
+
+        assert options["net"]["compression"] == {"compressors": "snappy,zstd"}
+
+    for own in (["--networkMessageCompressors", "disabled"], ["--networkMessageCompressors=zlib"]):
+        command = command_line(Path("mongod"), tmp_path, 1, tmp_path / "log", own)
+        assert [part for part in command if "Compressors" in part] == own[:1]
+
+
+def test_a_server_takes_little_of_the_disk(tmp_path: Path) -> None:
+    with LocalServer(tmp_path) as server, MongoClient[dict[str, object]](server.uri) as client:
+        # The largest document needs more than one file of the journal.
+        client.test.things.insert_many([{"text": "x" * (2**24 - 200)} for _ in range(3)])
+
+        assert client.test.things.count_documents({}) == 3
+        assert sum(file.stat().st_size for file in (tmp_path / "journal").iterdir()) < 10**8
+
+
+@pytest.mark.parametrize(
+    ("mongod", "windows", "sockets"),
+    [
+        ("/usr/bin/mongod", False, ["--unixSocketPrefix", "/data"]),
+        ("C:\\mongod.exe", True, []),
+    ],
+)
+def test_the_command_line_of_each_platform(mongod: str, windows: bool, sockets: list[str]) -> None:
+    made = command_line(
+        Path(mongod), Path("/data"), 7, Path("/data/mongod.log"), ["--quiet"], windows=windows
+    )
+
+    assert made == [
+        *(mongod, "--dbpath", "/data", "--port", "7", "--bind_ip", "127.0.0.1"),
+        *sockets,
+        *("--logpath", "/data/mongod.log", "--logappend"),
+        *("--networkMessageCompressors", "snappy,zstd"),
+        *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)", "--quiet"),
+    ]
+
+
+def test_where_a_process_can_only_be_killed_the_server_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mongo_datalayer.testing.local_mongod.WINDOWS", True)
+    with LocalServer(tmp_path):
+        pass
+
+    log = (tmp_path / "mongod.log").read_text()
+    assert "shutdown" in log
+    assert '"exitCode":0' in log
+    assert "SignalHandler" not in log
+
+
+def test_an_answerless_server_is_killed_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mongo_datalayer.testing.local_mongod.WINDOWS", True)
+    monkeypatch.setattr("mongo_datalayer.testing.local_mongod.START_SECONDS", 0.5)
+    idle = program(tmp_path / "idle", "exec sleep 60")
+    server = LocalServer(tmp_path / "data", mongod=idle)
+
+    with pytest.raises(ServerError, match="did not answer"):
+        server.start()
+
+    assert not server.running
+
+
+def test_processes_are_kept_from_ctrl_c_and_stopped_on_each_platform() -> None:
+    assert processes.out_of_reach(windows=False) == {"start_new_session": True}
+    assert processes.out_of_reach(windows=True) == {"creationflags": 0x200}
+    assert processes.stop_signals(windows=False) == (2, 2, 9)
+    assert processes.stop_signals(windows=True) == (1, 1, 15)
