@@ -18,6 +18,19 @@ STOP_SECONDS = 60.0
 LAST_WORD = "Stop         Ctrl-C"
 
 
+def start_command(arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
+    """Run ``mongo-datalayer`` in a session of its own; what it says goes to a file."""
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mongo_datalayer.cli", *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 class DemoProcess:
     """The demo on a free port, with its data in ``folder``; it can be started again."""
 
@@ -47,17 +60,9 @@ class DemoProcess:
         """Start it and return when it has said that it is ready; later on the same port."""
         said = self._folder / "output"
         self.output = ""
-        command = [sys.executable, "-m", "mongo_datalayer.cli", "demo", "--port", str(self._port)]
+        command = ["demo", "--port", str(self._port), "--mongodb-port", "0"]
         command += ["--data-dir", str(self._folder / "data"), *self._arguments]
-        with said.open("wb") as file:
-            self._process = subprocess.Popen(
-                command,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = start_command(command, said)
         deadline = time.monotonic() + START_SECONDS
         while LAST_WORD not in self.output:
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -15,7 +15,6 @@ from chainlit.types import ThreadDict
 from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.demo.handbook import Section, find_sections, read_handbook, telling_words
 from mongo_datalayer.demo.samples import sample_elements
-from mongo_datalayer.files import mount_files
 
 LOGINS = {"alice": "alice", "bob": "bob"}
 FILES_COMMAND = "files"
@@ -26,9 +25,7 @@ HANDBOOK = read_handbook()
 @cl.data_layer
 def data_layer() -> MongoDataLayer:
     """Keeps users, conversations and files in MongoDB."""
-    layer = MongoDataLayer.from_env()
-    mount_files(layer.storage_client)
-    return layer
+    return MongoDataLayer.from_env()
 
 
 @cl.password_auth_callback
@@ -77,7 +74,7 @@ async def resume(thread: ThreadDict) -> None:
 
 @cl.on_shared_thread_view
 async def may_view(thread: ThreadDict, viewer: cl.User | None) -> bool:
-    """Whoever has the link may read a thread that is shared."""
+    """Let people who are logged in read a shared thread by its link."""
     return (thread.get("metadata") or {}).get("is_shared") is True
 
 

@@ -1,4 +1,4 @@
-"""Runs the demo's Chainlit app in a process of its own.
+"""Runs the demo's app, Chainlit's or ChatKit's, in a process of its own.
 
 Chainlit ends with ``os._exit``: in our process it would leave MongoDB running.
 """
@@ -7,35 +7,45 @@ from __future__ import annotations
 
 import http.client
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mongo_datalayer.errors import ServerError
+from mongo_datalayer.testing.processes import out_of_reach, stop_signals
 
-APP = Path(__file__).with_name("app.py")
+CHAINLIT = ("chainlit", "run", str(Path(__file__).with_name("app.py")), "--headless")
+CHATKIT = ("uvicorn", "mongo_datalayer.demo.chatkit_app:app")
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 LAST_LINES = 12
 
 
 class AppProcess:
-    """The Chainlit server of the demo.
+    """The server of the demo, or of another app.
 
     Args:
         host: The address to listen on.
         port: The port to listen on.
-        app_root: Chainlit's application root.
+        app_root: Chainlit's application root, and the folder to run in.
         log: The file that gets what the app says; emptied at the start.
         environment: Variables to add to this process's.
+        program: The Python module to run, with its arguments.
     """
 
     def __init__(
-        self, *, host: str, port: int, app_root: Path, log: Path, environment: Mapping[str, str]
+        self,
+        *,
+        host: str,
+        port: int,
+        app_root: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        program: Sequence[str] = CHAINLIT,
     ) -> None:
+        self._program = program
         self._host = host
         self._port = port
         self._app_root = app_root
@@ -54,7 +64,7 @@ class AppProcess:
         Raises:
             ServerError: it ended or did not answer; the message carries the end of its log.
         """
-        command = [sys.executable, "-m", "chainlit", "run", str(APP), "--headless"]
+        command = [sys.executable, "-m", *self._program]
         command += ["--host", self._host, "--port", str(self._port)]
         environment = {
             **os.environ,
@@ -63,7 +73,7 @@ class AppProcess:
             "PYTHONUNBUFFERED": "1",
         }
         with self._log.open("wb") as log:
-            # A session of its own: at Ctrl-C the app is stopped by us, and before MongoDB.
+            # At Ctrl-C the app is stopped by us, and before MongoDB.
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
                 cwd=self._app_root,
@@ -71,7 +81,7 @@ class AppProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                **out_of_reach(),
             )
         self._wait_until_ready()
 
@@ -80,8 +90,7 @@ class AppProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        # The second signal makes uvicorn give up on connections that stay open.
-        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+        for number in stop_signals():
             if process.poll() is None:
                 process.send_signal(number)
                 try:

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from chatkit.server import ChatKitServer, StreamingResult
@@ -37,10 +38,11 @@ from chatkit.types import (
 )
 from chatkit.widgets import DynamicWidgetRoot
 from fastapi import FastAPI, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from mongo_datalayer.chatkit import MongoChatKitStore, mount_chatkit
+from mongo_datalayer.chatkit import MongoChatKitStore, UploadRefusedError, mount_chatkit
 
+PAGE = Path(__file__).parent / "starters" / "chatkit_app" / "index.html"
 TOKEN_SECONDS = 0.005
 
 
@@ -140,10 +142,18 @@ def create_app(store: MongoChatKitStore[Visitor]) -> FastAPI:
     async def chatkit(request: Request) -> Response:
         # A real app knows from its session who asks. This one believes what it is told.
         visitor = Visitor(request.headers.get("x-user", "guest"))
-        result = await server.process(await request.body(), visitor)
+        try:
+            result = await server.process(await request.body(), visitor)
+        except UploadRefusedError as exc:  # an attachment that is empty or too large
+            return Response(str(exc), exc.status, media_type="text/plain")
         if isinstance(result, StreamingResult):
             return StreamingResponse(result, media_type="text/event-stream")
         return Response(result.json, media_type="application/json")
+
+    @app.get("/")
+    async def page() -> Response:
+        """ChatKit's web component; who asks is the guest."""
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
 
     mount_chatkit(store, app)
     return app

@@ -83,6 +83,7 @@ def converse(client: ChatKitClient, http: httpx.Client) -> None:
     tell("announce", f"{announced['upload_descriptor']['method']} {announced['name']}")
     tell("attach", client.upload(announced, IMAGE))
     tell("again", client.upload(announced, IMAGE))
+    tell("another", client.upload(announced, IMAGE[::-1]))
     preview = http.get(announced["preview_url"])
     tell("preview", f"{preview.status_code} {preview.headers['content-type']}")
     look = said("Look", announced["id"])

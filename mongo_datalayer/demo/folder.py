@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+LANGUAGE = "en-US"
+LOGIN_TITLE = "Log in as alice / alice or bob / bob"
 PACKAGED_ROOT = Path(__file__).with_name("root")
 
 
@@ -52,6 +56,26 @@ class DemoFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         shutil.copytree(PACKAGED_ROOT, self.app_root, dirs_exist_ok=True)
+        # Under both names: Chainlit warns where there is none for the language.
+        welcome = self.app_root / "chainlit.md"
+        shutil.copyfile(welcome, self.app_root / f"chainlit_{LANGUAGE}.md")
+        self._write_texts()
+
+    def _write_texts(self) -> None:
+        """Chainlit's texts, with the demo's users on the login page."""
+        name = f"{LANGUAGE}.json"
+        package = importlib.util.find_spec("chainlit")
+        assert package is not None  # noqa: S101 - this package depends on it
+        assert package.origin is not None  # noqa: S101 - it is no namespace
+        texts = json.loads(
+            (Path(package.origin).parent / "translations" / name).read_text(encoding="utf-8")
+        )
+        login = texts["auth"]["login"]
+        login["title"] = LOGIN_TITLE
+        login["form"]["email"].update(label="User", placeholder="alice")
+        translations = self.app_root / ".chainlit" / "translations"
+        translations.mkdir(exist_ok=True)
+        (translations / name).write_text(json.dumps(texts, indent=4), encoding="utf-8")
 
     def auth_secret(self) -> str:
         """The secret that signs logins: made once, so that a restart logs nobody out.

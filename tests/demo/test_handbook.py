@@ -25,6 +25,8 @@ def test_the_telling_words_are_those_that_are_not_common() -> None:
         ("Can I share a chat?", "Sharing"),
         ("What happens when I press the thumb?", "Feedback"),
         ("How does the search work?", "Search"),
+        ("How long can a chat be?", "Long chats"),
+        ("Who can open a link that I shared?", "Sharing"),
     ],
 )
 def test_a_question_finds_its_section(question: str, title: str) -> None:

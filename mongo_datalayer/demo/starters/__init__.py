@@ -1,0 +1,1 @@
+"""What ``mongo-datalayer init`` writes: a Chainlit app, or a ChatKit server, to go on from."""

@@ -1,0 +1,1 @@
+"""A Chainlit app to go on from."""

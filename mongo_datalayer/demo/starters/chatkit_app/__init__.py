@@ -1,0 +1,1 @@
+"""A ChatKit server to go on from."""
