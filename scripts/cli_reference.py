@@ -23,10 +23,31 @@ WIDTH = 88
 INTRODUCTION = """\
 # Command line
 
-What each command does, and when to use it, is in [administration](administration.md). Here is what
-the commands say about themselves with `--help`. Every command that connects takes `--uri` and
-`--database`, else `MONGODB_URI` and `MONGODB_DATABASE`. All end with exit code 2 and one line on
-stderr when the server cannot be used or the arguments are wrong.
+Every command with its options, as your terminal shows them:
+
+```sh
+mongo-datalayer --help
+mongo-datalayer doctor --help
+```
+
+[Administration](administration.md) explains when you need which. A command that connects takes
+`--uri` and `--database`, and else uses `MONGODB_URI` and `MONGODB_DATABASE`. If the server cannot
+be used, or the arguments are wrong, you get one line on stderr and exit code 2.
+
+## Completion
+
+Let your shell complete commands and options. For Bash, put this into `~/.bashrc`:
+
+```sh
+eval "$(_MONGO_DATALAYER_COMPLETE=bash_source mongo-datalayer)"
+```
+
+For Zsh take `zsh_source`, in `~/.zshrc`. For fish, put this into a file in
+`~/.config/fish/completions`:
+
+```sh
+_MONGO_DATALAYER_COMPLETE=fish_source mongo-datalayer | source
+```
 
 <!-- written by scripts/cli_reference.py -->
 """
@@ -49,8 +70,10 @@ def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     )
     yield name, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     if isinstance(command, click.Group):
-        for below in sorted(command.commands):
-            yield from helps(command.commands[below], f"{name} {below}")
+        for subcommand in sorted(command.list_commands(context)):
+            child = command.get_command(context, subcommand)
+            assert child is not None, subcommand  # noqa: S101 - the group has just listed it
+            yield from helps(child, f"{name} {subcommand}")
 
 
 if __name__ == "__main__":

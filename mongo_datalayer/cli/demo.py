@@ -1,43 +1,49 @@
-"""``mongo-datalayer demo``: MongoDB, the indexes and a Chainlit app, in one command."""
+"""``mongo-datalayer demo``: MongoDB, the indexes, a history and an app, in one command."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from mongo_datalayer.cli.connection import opened_database
-from mongo_datalayer.cli.failure import Failure, failures_explained
-from mongo_datalayer.config import DEFAULT_DATABASE
-from mongo_datalayer.demo.app_process import AppProcess, reachable
+from mongo_datalayer.admin.importer import Import
+from mongo_datalayer.cli.app import (
+    STOP_SIGNALS,
+    Failure,
+    failures_explained,
+    heeded_signals,
+    on_database,
+)
+from mongo_datalayer.cli.listening import free_port, listening_options, web_address
+from mongo_datalayer.cli.terminal import print_line, print_lines
+from mongo_datalayer.demo.app_process import CHAINLIT, CHATKIT, AppProcess
 from mongo_datalayer.demo.folder import DemoFolder, default_folder
-from mongo_datalayer.indexes import apply_indexes
-from mongo_datalayer.server import LocalServer
+from mongo_datalayer.demo.history import history_records
+from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.mongodb.client import Database, default_database, open_collection
+from mongo_datalayer.schema.indexes import apply_indexes
+from mongo_datalayer.testing.local_mongod import LocalServer
 
 POLL_SECONDS = 0.2
 # The demo should not take half of a developer's memory, as mongod does by itself.
 CACHE = ("--wiredTigerCacheSizeGB", "0.25")
-# Ctrl-C, `kill`, and the end of the terminal.
-STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
 
 
 @click.command(epilog="Example: mongo-datalayer demo --port 8080")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@listening_options(port=8000)
 @click.option(
-    "--port",
-    default=8000,
+    "--mongodb-port",
+    default=27117,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="Port to listen on; 0 takes a free one.",
+    help="Port of the demo's MongoDB. 0 takes a free one.",
 )
 @click.option(
     "--data-dir",
@@ -45,47 +51,93 @@ STOP_SIGNALS = tuple(
     help="Where data is kept between runs. "
     "[default: $XDG_DATA_HOME/mongo-datalayer/demo, else ~/.local/share/mongo-datalayer/demo]",
 )
-@click.option("--uri", metavar="URI", help="Use this MongoDB; do not start one.")
+@click.option("--uri", metavar="URI", help="Use this MongoDB instead of starting one.")
 @click.option(
     "--database",
     metavar="NAME",
-    default=DEFAULT_DATABASE,
-    show_default=True,
-    help="Name of the database.",
+    help="Name of the database. [default: the one that --uri names, else chainlit]",
 )
-def demo(host: str, port: int, data_dir: Path | None, uri: str | None, database: str) -> None:
+@click.option("--chatkit", is_flag=True, help="Run a ChatKit server instead of a Chainlit app.")
+def demo(
+    host: str,
+    port: int,
+    mongodb_port: int,
+    data_dir: Path | None,
+    uri: str | None,
+    database: str | None,
+    *,
+    chatkit: bool,
+) -> None:
     """Run a Chainlit app that keeps its conversations in MongoDB.
 
-    Starts a MongoDB of its own (on the loopback interface only), creates the indexes and serves
-    the app until Ctrl-C, which stops everything. Data is kept between runs.
+    It starts a MongoDB of its own that only this machine can reach, creates the indexes, and serves
+    the app until you press Ctrl-C. Data is kept between runs. An empty database gets a history of
+    some weeks.
     """
     with ExitStack() as stack, _interruptible(stack), failures_explained():
-        port = _free_port(host, port)
+        _require_chatkit(chatkit=chatkit)
+        # Before MongoDB starts: a port that is taken should be told at once.
+        port = free_port(host, port, "--port")
+        if uri is None:
+            mongodb_port = free_port("127.0.0.1", mongodb_port, "--mongodb-port")
         folder = _prepared_folder(data_dir)
-        server = None if uri is not None else LocalServer(folder.database, arguments=CACHE)
-        if server is not None:
-            click.echo("Starting MongoDB …")
-            stack.callback(server.stop)
-            server.start()
-        address = uri if server is None else server.uri
-        assert address is not None  # noqa: S101 - one of the two was given
-        asyncio.run(_create_indexes(address, database))
+        server = None
+        if uri is None:
+            server = _start_server(folder, mongodb_port, stack)
+            uri = server.uri
+        name = default_database(uri) if database is None else database
+        on_database(uri, name, _prepare_database)
+        web = web_address(host, port)
         app = AppProcess(
             host=host,
             port=port,
             app_root=folder.app_root,
             log=folder.log,
-            environment={
-                "MONGODB_URI": address,
-                "MONGODB_DATABASE": database,
-                "CHAINLIT_AUTH_SECRET": folder.auth_secret(),
-            },
+            environment=_environment(uri, name, web, folder, chatkit=chatkit),
+            program=CHATKIT if chatkit else CHAINLIT,
         )
-        click.echo("Starting Chainlit …")
+        print_line(f"Starting {'the ChatKit server' if chatkit else 'Chainlit'} …")
+        # After MongoDB's, so it runs before: the app's last writes need the server.
         stack.callback(app.stop)
         app.start()
-        _announce(web_address(host, port), shell_address(address, database), folder)
+        _announce(web, shell_address(uri, name), folder, chatkit=chatkit)
         _watch(app, server)
+
+
+def _start_server(folder: DemoFolder, port: int, stack: ExitStack) -> LocalServer:
+    server = LocalServer(folder.database, port=port, arguments=CACHE)
+    print_line("Starting MongoDB …")
+    # Before the start, which may be interrupted in the middle.
+    stack.callback(server.stop)
+    server.start()
+    return server
+
+
+def _environment(
+    uri: str, name: str, web: str, folder: DemoFolder, *, chatkit: bool
+) -> dict[str, str]:
+    environment = {
+        "MONGODB_URI": uri,
+        "MONGODB_DATABASE": name,
+        "CHAINLIT_AUTH_SECRET": folder.auth_secret(),
+    }
+    # ChatKit takes only whole addresses; Chainlit's page is best served by links without a host.
+    return {**environment, "MONGO_DATALAYER_FILES_URL": web} if chatkit else environment
+
+
+def _require_chatkit(*, chatkit: bool) -> None:
+    if chatkit and find_spec("chatkit") is None:
+        raise Failure("ChatKit is not installed. Run: pip install 'mongo-datalayer[chatkit]'")
+
+
+async def _prepare_database(database: Database) -> None:
+    """Create the indexes, and a history where nobody has been yet."""
+    await apply_indexes(database)
+    for name in ("users", "threads"):
+        if await open_collection(database, name).find_one() is not None:
+            return
+    importer = Import(database, FileBucket(database), replace=False)
+    await importer.store(history_records(datetime.now(timezone.utc)))
 
 
 def _prepared_folder(data_dir: Path | None) -> DemoFolder:
@@ -95,17 +147,6 @@ def _prepared_folder(data_dir: Path | None) -> DemoFolder:
     except OSError as exc:
         raise Failure(f"The data directory cannot be used: {exc}") from exc
     return folder
-
-
-async def _create_indexes(uri: str, name: str) -> None:
-    async with opened_database(uri, name) as database:
-        await apply_indexes(database)
-
-
-def web_address(host: str, port: int) -> str:
-    """What to open in a browser for a server that listens on ``host``."""
-    name = reachable(host)
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def shell_address(uri: str, database: str) -> str:
@@ -124,11 +165,14 @@ def shell_address(uri: str, database: str) -> str:
     )
 
 
-def _announce(web: str, shell: str, folder: DemoFolder) -> None:
-    click.echo(
+def _announce(web: str, shell: str, folder: DemoFolder, *, chatkit: bool) -> None:
+    use = "Log in       alice / alice   or   bob / bob"
+    if chatkit:
+        use = f"Or ask       python -m mongo_datalayer.demo.chatkit_client {web}"
+    print_lines(
         f"\n"
         f"  Open         {web}\n"
-        f"  Log in       alice / alice   or   bob / bob\n"
+        f"  {use}\n"
         f'  Look inside  mongosh "{shell}"\n'
         f"\n"
         f"  Data         {folder.path}\n"
@@ -154,20 +198,13 @@ def _interruptible(stack: ExitStack) -> Iterator[None]:
         _ignore_signals()
         raise KeyboardInterrupt
 
-    # Under nohup the end of the terminal is ignored, and stays so. Ctrl-C is not: a shell that
-    # puts a command in the background ignores it, too.
-    heeded = [
-        number
-        for number in STOP_SIGNALS
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, interrupt) for number in heeded}
+    before = {number: signal.signal(number, interrupt) for number in heeded_signals()}
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("\nStopping …")
+        print_lines("\nStopping …")
         stack.close()
-        click.echo("Stopped. The data is kept.")
+        print_line("Stopped. The data is kept.")
     finally:
         _ignore_signals()
         stack.close()
@@ -178,26 +215,3 @@ def _interruptible(stack: ExitStack) -> Iterator[None]:
 def _ignore_signals() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _free_port(host: str, port: int) -> int:
-    """``port``, or a free one for 0.
-
-    Raises:
-        Failure: the port is taken, or the host is not one of this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # As the server will: a port whose last connections are closing is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    except OSError as exc:
-        raise Failure(
-            f"Cannot listen on {host}:{port}: {exc.strerror or exc}. "
-            "Stop what uses the port, or choose another one with --port."
-        ) from exc

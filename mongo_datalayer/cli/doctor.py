@@ -1,51 +1,49 @@
-"""``mongo-datalayer doctor``: looks the database over, one verdict a line."""
+"""``mongo-datalayer doctor``: looks the database over, one line for each check."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections import Counter
 from dataclasses import asdict
 
 import click
 
-from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
-from mongo_datalayer.health import Verdict, examine
+from mongo_datalayer.admin.doctor import run_checks
+from mongo_datalayer.admin.doctor_checks.check_result import CheckResult
+from mongo_datalayer.cli.app import NEEDS_A_PERSON, database_command, json_option, print_json
+from mongo_datalayer.cli.terminal import count_list, print_line, print_row
+from mongo_datalayer.mongodb.client import Database
 
-NEEDS_A_PERSON = 1
-
-_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+STATES = ("ok", "warning", "problem")
 
 
 @click.command(epilog="Example: mongo-datalayer doctor --uri mongodb://localhost:27017")
-@connection_options
-@bucket_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(uri: str | None, database: str | None, bucket: str, *, as_json: bool) -> None:
-    """Say what is well and what is not; change nothing. It takes less than 5 seconds.
+@database_command(bucket=True)
+@json_option
+async def doctor(database: Database, bucket: str, *, as_json: bool) -> int:
+    """Check the server, the login and the database. Changes nothing.
 
-    Exits with 1 when there is a problem, which needs a person; with 0 when there are only warnings
-    (it works, and is worth knowing); and with 2 when the server could not be used.
+    It takes less than 5 seconds. With a warning everything works, and you should know of it. A
+    problem needs you.
+
+    \b
+    Exit codes:
+      0  no problems, perhaps warnings
+      1  at least one problem
+      2  the server could not be used
     """
-    verdicts = asyncio.run(_examine(uri, database, bucket))
+    results = await run_checks(database, bucket=bucket)
     if as_json:
-        click.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
+        print_json([asdict(result) for result in results])
     else:
-        _show(verdicts)
-    if any(verdict.state == "problem" for verdict in verdicts):
-        raise SystemExit(NEEDS_A_PERSON)
+        _show(results)
+    return NEEDS_A_PERSON if any(result.state == "problem" for result in results) else 0
 
 
-async def _examine(uri: str | None, name: str | None, bucket: str) -> list[Verdict]:
-    async with opened_database(uri, name) as database:
-        return await examine(database, bucket=bucket)
-
-
-def _show(verdicts: list[Verdict]) -> None:
-    width = max(len(verdict.check) for verdict in verdicts)
-    for verdict in verdicts:
-        state = click.style(f"{verdict.state:<7}", fg=_COLOURS[verdict.state])
-        advice = f". {verdict.advice}" if verdict.advice else ""
-        click.echo(f"{state}  {verdict.check:<{width}}  {verdict.finding}{advice}")
-    counts = Counter(verdict.state for verdict in verdicts)
-    click.echo(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['problem']} problems.")
+def _show(results: list[CheckResult]) -> None:
+    widths = (max(map(len, STATES)), max(len(result.check) for result in results))
+    for result in results:
+        advice = f". {result.advice}" if result.advice else ""
+        print_row(result.state, result.check, result.finding + advice, widths=widths)
+    counts = Counter(result.state for result in results)
+    warnings, problems = counts["warning"], counts["problem"]
+    print_line(f"{counts['ok']} ok, {count_list([(warnings, 'warning'), (problems, 'problem')])}.")

@@ -1,132 +1,125 @@
-"""``mongo-datalayer indexes``: compares the declared indexes with a database, and makes them."""
+"""``mongo-datalayer indexes``: compares the declared indexes with a database, and creates them."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import click
 
-from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
-from mongo_datalayer.indexes import (
+from mongo_datalayer.cli.app import (
+    NEEDS_A_PERSON,
+    database_command,
+    json_option,
+    print_json,
+    replacing,
+)
+from mongo_datalayer.cli.terminal import print_line, print_row
+from mongo_datalayer.mongodb.client import Database
+from mongo_datalayer.schema.indexes import (
+    DECLARED,
     Index,
     IndexReport,
     apply_indexes,
     check_indexes,
-    declared_indexes,
 )
 
-INCOMPLETE = 1
+_CHECKED = ("present", "missing", "different", "unknown")
+_WIDTHS = (max(len(str(index)) for index in DECLARED), max(map(len, _CHECKED)))
 
 
 @click.group()
 def indexes() -> None:
-    """Check or create the indexes the data layer's queries use."""
+    """Check or create the indexes that the queries need."""
 
 
 @indexes.command(epilog="Example: mongo-datalayer indexes apply --uri mongodb://localhost:27017")
-@connection_options
-@bucket_option
-@click.option("--dry-run", is_flag=True, help="Say what would be made; change nothing.")
+@database_command(bucket=True, creates=True, question=replacing)
+@click.option("--dry-run", is_flag=True, help="Show what would be created, but change nothing.")
 @click.option(
     "--replace",
     is_flag=True,
-    help="Drop and make anew the indexes that are there but differ from their declaration.",
+    help="Drop and recreate indexes that differ from their declaration.",
 )
-def apply(
-    uri: str | None, database: str | None, bucket: str, *, dry_run: bool, replace: bool
-) -> None:
-    """Create the indexes that are missing; safe to repeat.
+@json_option
+async def apply(
+    database: Database, bucket: str, *, dry_run: bool, replace: bool, as_json: bool
+) -> int:
+    """Create missing indexes. Safe to repeat.
 
-    Says of each when it is made, and how long that took, and then what there is.
+    It prints each index as soon as it is created, with the time that took, and then the others.
 
-    Exits with 1 when an index that differs was left alone, and with 2 when the server could not
-    be used.
+    \b
+    Exit codes:
+      0  all indexes are there
+      1  an index differs and was left alone, one could not be created, or you
+         declined
+      2  the server could not be used, or there was no terminal to ask at
     """
-    report = asyncio.run(_apply(uri, database, bucket, dry_run=dry_run, replace=replace))
-    _show(report, bucket)
-    _finish(report, hint="Run with --replace to make what differs anew.", missing_is_wrong=False)
+    told: set[str] = set()
+
+    def tell(index: Index, seconds: float) -> None:
+        if not as_json:
+            _print_index(index, f"  ({seconds:.1f} s)")
+            told.add(str(index))
+
+    if dry_run:
+        report = await check_indexes(database, bucket=bucket)
+    else:
+        report = await apply_indexes(
+            database, bucket=bucket, replace_different=replace, on_created=tell
+        )
+    if as_json:
+        print_json(_as_json(report, *_CHECKED, "created", "failed"))
+    else:
+        _show(report, told)
+    for index in report.failed:
+        print_line(f"Error: {index} cannot be created: {index.problem}", err=True)
+    if report.different:
+        print_line("Run with --replace to make what differs anew.", err=True)
+    return NEEDS_A_PERSON if report.different or report.failed else 0
 
 
 @indexes.command(epilog="Example: mongo-datalayer indexes check --uri mongodb://localhost:27017")
-@connection_options
-@bucket_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(uri: str | None, database: str | None, bucket: str, *, as_json: bool) -> None:
-    """Say which indexes are there, missing or different; change nothing.
+@database_command(bucket=True)
+@json_option
+async def check(database: Database, bucket: str, *, as_json: bool) -> int:
+    """Show which indexes are there, missing or different. Changes nothing.
 
-    Exits with 1 when one is missing or different, and with 2 when the server could not be used.
+    \b
+    Exit codes:
+      0  all indexes are there
+      1  an index is missing or different
+      2  the server could not be used
     """
-    report = asyncio.run(_check(uri, database, bucket))
+    report = await check_indexes(database, bucket=bucket)
     if as_json:
-        click.echo(json.dumps(_names(report), indent=2))
-        raise SystemExit(0 if report.complete else INCOMPLETE)
-    _show(report, bucket)
-    _finish(report, hint="Run `mongo-datalayer indexes apply`.", missing_is_wrong=True)
+        print_json(_as_json(report, *_CHECKED))
+    else:
+        _show(report)
+        if not report.complete:
+            print_line("Run `mongo-datalayer indexes apply`.", err=True)
+    return 0 if report.complete else NEEDS_A_PERSON
 
 
-async def _apply(
-    uri: str | None, name: str | None, bucket: str, *, dry_run: bool, replace: bool
-) -> IndexReport:
-    async with opened_database(uri, name) as database:
-        if dry_run:
-            return await check_indexes(database, bucket=bucket)
-        return await apply_indexes(
-            database, bucket=bucket, replace_different=replace, on_created=_tell_created
-        )
+def _as_json(report: IndexReport, *states: str) -> dict[str, list[str]]:
+    return {state: [str(name) for name in getattr(report, state)] for state in states}
 
 
-async def _check(uri: str | None, name: str | None, bucket: str) -> IndexReport:
-    async with opened_database(uri, name) as database:
-        return await check_indexes(database, bucket=bucket)
-
-
-def _tell_created(index: Index, seconds: float) -> None:
-    click.echo(f"Created {index} in {seconds:.1f} s.")
-
-
-def _show(report: IndexReport, bucket: str) -> None:
-    states = {
-        **_states(report.present, "present"),
-        **_states(report.created, "created"),
-        **_states(report.missing, "missing"),
-        **_states(report.different, "different"),
-    }
-    # Those of the search index only where it is used.
-    declared = [i for i in declared_indexes(bucket, search=True) if str(i) in states]
-    width = max(len(str(index)) for index in declared)
-    for index in declared:
-        click.echo(f"{index!s:<{width}}  {states[str(index)]:<9}  {_keys(index)}")
+def _show(report: IndexReport, told: Collection[str] = ()) -> None:
+    """Print the report, without the indexes that were ``told`` already."""
+    for index in report.indexes:
+        if str(index) not in told:
+            _print_index(index)
     for name in report.unknown:
-        click.echo(f"{name:<{width}}  unknown    not declared by mongo_datalayer; left alone")
+        print_row(name, "unknown", "not declared by mongo_datalayer; left alone", widths=_WIDTHS)
+    counts = (
+        f"{len(getattr(report, state))} {state}"
+        for state in ("present", "created", "missing", "different", "failed")
+        if state != "failed" or report.failed
+    )
+    print_line(f"{', '.join(counts)}.")
 
 
-def _names(report: IndexReport) -> dict[str, list[str]]:
-    return {
-        "present": [str(index) for index in report.present],
-        "missing": [str(index) for index in report.missing],
-        "different": [str(index) for index in report.different],
-        "unknown": list(report.unknown),
-    }
-
-
-def _states(group: Iterable[Index], state: str) -> dict[str, str]:
-    return {str(index): state for index in group}
-
-
-def _keys(index: Index) -> str:
-    return ", ".join(f"{field}: {direction}" for field, direction in index.keys)
-
-
-def _finish(report: IndexReport, *, hint: str, missing_is_wrong: bool) -> None:
-    counts = {
-        "present": len(report.present),
-        "created": len(report.created),
-        "missing": len(report.missing),
-        "different": len(report.different),
-    }
-    click.echo(", ".join(f"{count} {state}" for state, count in counts.items()) + ".")
-    if report.different or (missing_is_wrong and report.missing):
-        click.echo(hint, err=True)
-        raise SystemExit(INCOMPLETE)
+def _print_index(index: Index, end: str = "") -> None:
+    keys = ", ".join(f"{field}: {direction}" for field, direction in index.keys)
+    print_row(str(index), index.state, keys + end, widths=_WIDTHS)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Sequence
 
 import click
+from pymongo.errors import OperationFailure
 
-from mongo_datalayer.cli.connection import connection_options, opened_database
-from mongo_datalayer.driver import Database
-from mongo_datalayer.schema import (
+from mongo_datalayer.cli.app import (
+    NEEDS_A_PERSON,
+    database_command,
+    json_option,
+    print_json,
+    replacing,
+)
+from mongo_datalayer.cli.terminal import print_line, print_row
+from mongo_datalayer.mongodb.client import Database
+from mongo_datalayer.mongodb.error_reason import is_unauthorized
+from mongo_datalayer.schema.validators import (
     MODELS,
     Action,
     Misfit,
@@ -22,131 +27,130 @@ from mongo_datalayer.schema import (
     find_misfits,
 )
 
-NEEDS_A_PERSON = 1
-
 _WIDTH = max(map(len, MODELS))
-
-
-@dataclass
-class Misfits:
-    """Documents of one collection that do not fit; ``more`` when the limit cut the list."""
-
-    found: list[Misfit] = field(default_factory=list)
-    more: bool = False
 
 
 @click.group()
 def schema() -> None:
-    """Check or set validators made from the models of the documents."""
+    """Check documents, or let MongoDB check them with validators.
+
+    The validators are made from the models of the documents.
+    """
 
 
 @schema.command(epilog="Example: mongo-datalayer schema check --limit 50")
-@connection_options
+@database_command()
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="How many documents to list of each collection.",
+    help="How many documents of each collection to list.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(uri: str | None, database: str | None, *, limit: int, as_json: bool) -> None:
-    """List the documents that do not fit, by their ids, and why; change nothing.
+@json_option
+async def check(database: Database, *, limit: int, as_json: bool) -> int:
+    """List documents that do not fit, and why. Changes nothing.
 
-    Every document is read. A validator is not needed for it, and not wrong to be without. Exits
-    with 1 when a document does not fit or a validator is not this version's, and with 2 when the
-    server could not be used.
+    It reads every document. You need no validator for that, and it is fine to have none.
+
+    \b
+    Exit codes:
+      0  every document fits
+      1  a document does not fit, or a validator is not this version's
+      2  the server could not be used
     """
-    validators, misfits = asyncio.run(_check(uri, database, limit))
+    report = {
+        validator: await _misfits(database, validator.collection, limit)
+        for validator in await check_validators(database)
+    }
     if as_json:
-        click.echo(json.dumps(_report(validators, misfits), indent=2))
+        print_json({str(v): _as_json(v, misfits, limit) for v, misfits in report.items()})
     else:
-        _show(validators, misfits)
-    if any(there.found for there in misfits.values()) or _stale(validators):
-        raise SystemExit(NEEDS_A_PERSON)
+        for validator, misfits in report.items():
+            _show(validator, misfits, limit)
+    stale = any(validator.state in ("outdated", "foreign") for validator in report)
+    return NEEDS_A_PERSON if stale or any(report.values()) else 0
 
 
 @schema.command(epilog="Example: mongo-datalayer schema apply --action error --dry-run")
-@connection_options
+@database_command(creates=True, question=replacing)
 @click.option(
     "--action",
     type=click.Choice(["warn", "error"]),
     default="warn",
     show_default=True,
-    help="What MongoDB does with a write that does not fit: log it, or refuse it.",
+    help="What MongoDB does with a write that does not fit: log it or refuse it.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be set; change nothing.")
-@click.option("--replace", is_flag=True, help="Replace validators that somebody else made.")
-def apply(
-    uri: str | None, database: str | None, *, action: str, dry_run: bool, replace: bool
-) -> None:
-    """Set the validators, making collections that are missing; safe to repeat.
+@click.option("--dry-run", is_flag=True, help="Show what would be set, but change nothing.")
+@click.option("--replace", is_flag=True, help="Replace validators that someone else made.")
+@json_option
+async def apply(
+    database: Database, *, action: Action, dry_run: bool, replace: bool, as_json: bool
+) -> int:
+    """Set the validators. Safe to repeat.
 
-    A document that did not fit before can still be changed. Exits with 1 when a validator that
-    somebody else made was left alone, and with 2 when the server could not be used.
+    Collections that are missing are created. A document that did not fit before can still be
+    changed.
+
+    \b
+    Exit codes:
+      0  all validators are set
+      1  a validator that someone else made was left alone, or you declined
+      2  the server could not be used, or there was no terminal to ask at
     """
-    chosen = cast(Action, action)
-    validators = asyncio.run(_apply(uri, database, chosen, dry_run=dry_run, replace=replace))
-    for validator in validators:
-        changes = dry_run and not validator.stays(chosen, replace_foreign=replace)
-        click.echo(_line(validator, f"  would be set ({action})" if changes else ""))
-    if not replace and any(validator.state == "foreign" for validator in validators):
-        click.echo("Run with --replace to replace what somebody else made.", err=True)
-        raise SystemExit(NEEDS_A_PERSON)
+    applied = await apply_validators(database, action, replace=replace, dry_run=dry_run)
+    if as_json:
+        print_json({str(v): {"validator": v.state, "action": v.action} for v in applied})
+    else:
+        for validator in applied:
+            changes = dry_run and validator.changes(replace=replace)
+            _print_validator(validator, f"would be set ({action})" if changes else "")
+    if replace or all(validator.state != "foreign" for validator in applied):
+        return 0
+    print_line("Run with --replace to replace what somebody else made.", err=True)
+    return NEEDS_A_PERSON
 
 
-async def _check(
-    uri: str | None, name: str | None, limit: int
-) -> tuple[list[Validator], dict[str, Misfits]]:
-    async with opened_database(uri, name) as database:
-        validators = await check_validators(database)
-        return validators, {name: await _misfits(database, name, limit) for name in MODELS}
-
-
-async def _misfits(database: Database, collection: str, limit: int) -> Misfits:
-    misfits = Misfits()
-    async for misfit in find_misfits(database, collection):
-        if len(misfits.found) == limit:
-            misfits.more = True
-            break
-        misfits.found.append(misfit)
+async def _misfits(database: Database, collection: str, limit: int) -> list[Misfit] | None:
+    """The misfits up to the limit, and one more where there are more; None if unreadable."""
+    misfits: list[Misfit] = []
+    try:
+        async for misfit in find_misfits(database, collection):
+            misfits.append(misfit)
+            # The server looks for more only when the next batch is asked for.
+            if len(misfits) > limit:
+                break
+    except OperationFailure as exc:
+        if not is_unauthorized(exc):
+            raise
+        return None
     return misfits
 
 
-async def _apply(
-    uri: str | None, name: str | None, action: Action, *, dry_run: bool, replace: bool
-) -> list[Validator]:
-    async with opened_database(uri, name) as database:
-        if dry_run:
-            return await check_validators(database)
-        return await apply_validators(database, action, replace_foreign=replace)
+def _show(validator: Validator, misfits: Sequence[Misfit] | None, limit: int) -> None:
+    if misfits is None:
+        _print_validator(validator, "this login may not read it")
+        return
+    count = f"more than {limit}" if len(misfits) > limit else str(len(misfits))
+    _print_validator(validator, f"{count} do not fit" if misfits else "every document fits")
+    for misfit in misfits[:limit]:
+        print_line(f"  {misfit.id}  {'; '.join(misfit.faults)}")
 
 
-def _stale(validators: Iterable[Validator]) -> bool:
-    return any(validator.state in ("outdated", "foreign") for validator in validators)
+def _print_validator(validator: Validator, end: str) -> None:
+    action = "" if validator.action is None else f"({validator.action})"
+    text = f"{action}  {end}".strip()
+    print_row(validator.collection, "validator", validator.state, text, widths=[_WIDTH])
 
 
-def _show(validators: Iterable[Validator], misfits: dict[str, Misfits]) -> None:
-    for validator in validators:
-        there = misfits[validator.collection]
-        count = f"{'more than ' if there.more else ''}{len(there.found)} do not fit"
-        click.echo(_line(validator, f"  {count if there.found else 'every document fits'}"))
-        for misfit in there.found:
-            click.echo(f"  {misfit.id}  {'; '.join(misfit.faults)}")
-
-
-def _line(validator: Validator, end: str) -> str:
-    action = "" if validator.action is None else f" ({validator.action})"
-    return f"{validator.collection:<{_WIDTH}} validator {validator.state}{action}{end}"
-
-
-def _report(validators: Iterable[Validator], misfits: dict[str, Misfits]) -> dict[str, Any]:
+def _as_json(
+    validator: Validator, misfits: Sequence[Misfit] | None, limit: int
+) -> dict[str, object]:
+    """The report of one collection; ``misfits`` is None where this login may not read it."""
+    shown = None if misfits is None else misfits[:limit]
     return {
-        validator.collection: {
-            "validator": validator.state,
-            "action": validator.action,
-            "misfits": {str(m.id): list(m.faults) for m in misfits[validator.collection].found},
-            "more": misfits[validator.collection].more,
-        }
-        for validator in validators
+        "validator": validator.state,
+        "action": validator.action,
+        "misfits": None if shown is None else {str(m.id): list(m.faults) for m in shown},
+        "more": len(misfits or ()) > limit,
     }

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, fields
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from mongo_datalayer.cli.connection import bucket_option, connection_options, opened_database
-from mongo_datalayer.cli.tables import console, table
-from mongo_datalayer.statistics import Statistics, Totals, count_everything
+from mongo_datalayer.admin.stats import Row, Statistics, count_everything
+from mongo_datalayer.cli.app import database_command, print_json
+from mongo_datalayer.cli.terminal import Cell, print_table, waiting
+from mongo_datalayer.model.printable import readable_size
+from mongo_datalayer.mongodb.client import Database
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_BYTES = 1024
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+_CHATKIT = "chatkit"
+_WEEKS = {
+    "begins": "",
+    "users": "Users",
+    "threads": "Threads",
+    "chatkit_threads": "ChatKit",
+    "files": "Files",
+    "file_bytes": "Size of files",
+    "large_values": "Large values",
+    "large_value_bytes": "Their size",
+}
 
 
 @click.command(epilog="Example: mongo-datalayer stats --weeks 12 --longest 10")
-@connection_options
-@bucket_option
+@database_command(bucket=True)
 @click.option(
     "--weeks",
     type=click.IntRange(0, 520),
@@ -41,115 +45,72 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
     show_default=True,
     help="How many of the longest threads to show.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; sizes are in bytes.")
-def stats(
-    uri: str | None,
-    database: str | None,
-    bucket: str,
-    *,
-    weeks: int,
-    longest: int,
-    as_json: bool,
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with sizes in bytes.")
+async def stats(
+    database: Database, bucket: str, *, weeks: int, longest: int, as_json: bool
 ) -> None:
-    """Count what is stored and how it grows; change nothing.
+    """Count what is stored and how it grows. Changes nothing.
 
-    Users, threads, steps, feedback, elements, ChatKit's threads, items and attachments, files,
-    bytes, and the longest of Chainlit's threads. Every thread is read.
+    Users, threads, steps, feedback, elements and files, ChatKit's threads, items and attachments,
+    bytes, and the longest of Chainlit's threads. It reads every thread.
 
-    Exits with 2 when the server could not be used.
+    \b
+    Exit codes:
+      0  everything was counted
+      2  the server could not be used
     """
-    with nullcontext() if as_json else _waiting():
-        counted = asyncio.run(_count(uri, database, bucket, weeks, longest))
+    now = datetime.now(timezone.utc)
+    with nullcontext() if as_json else waiting("Counting …"):
+        counted = await count_everything(
+            database, weeks=weeks, longest=longest, now=now, bucket=bucket
+        )
     if as_json:
-        click.echo(json.dumps(asdict(counted), indent=2, default=str))
+        print_json(asdict(counted))
     else:
         _show(counted)
 
 
-async def _count(
-    uri: str | None, name: str | None, bucket: str, weeks: int, longest: int
-) -> Statistics:
-    async with opened_database(uri, name) as database:
-        return await count_everything(
-            database,
-            weeks=weeks,
-            longest=longest,
-            now=datetime.now(timezone.utc),
-            bucket=bucket,
-        )
-
-
-def _waiting() -> AbstractContextManager[Any]:
-    return console(stderr=True).status("Counting …") if sys.stderr.isatty() else nullcontext()
-
-
 def _show(counted: Statistics) -> None:
-    printed = console()
-    for each in _tables(counted):
-        printed.print(each)
-
-
-def _tables(counted: Statistics) -> Iterable[Table]:
-    yield table("Stored", ("", "Count"), _total_rows(counted.totals))
-    yield table(
-        "Collections",
-        ("", "Documents", "Size", "On disk", "Indexes"),
-        (
-            (c.name, str(c.documents), *map(readable, (c.bytes, c.stored_bytes, c.index_bytes)))
-            for c in counted.collections
-        ),
-    )
+    chatkit = any(n for name, n in counted.totals.items() if name.startswith(_CHATKIT))
+    totals = _shown(counted.totals, chatkit)
+    rows = ((_title(name), _cell(name, count)) for name, count in totals)
+    print_table("Stored", ("", "Count"), rows)
+    sizes = ("Documents", "Size", "On disk", "Indexes")
+    collections = (row for row in counted.collections if _is_shown(row["name"], chatkit))
+    print_table("Collections", ("", *sizes), map(_cells, collections))
     if counted.weeks:
-        yield table(
-            "New in the week of",
-            (
-                "",
-                "Users",
-                "Threads",
-                "ChatKit",
-                "Files",
-                "Size of files",
-                "Large values",
-                "Their size",
-            ),
-            (
-                (
-                    *map(str, (w.begins, w.users, w.threads, w.chatkit_threads, w.files)),
-                    readable(w.file_bytes),
-                    str(w.large_values),
-                    readable(w.large_value_bytes),
-                )
-                for w in counted.weeks
-            ),
-        )
+        weeks = [dict(_shown(week, chatkit)) for week in counted.weeks]
+        print_table("New in the week of", map(_WEEKS.__getitem__, weeks[0]), map(_cells, weeks))
     if counted.longest:
-        yield table(
-            "Longest threads",
-            ("", "Steps", "Size", "Large values", "User", "Name"),
-            (
-                (
-                    t.id,
-                    str(t.steps),
-                    *map(readable, (t.bytes, t.large_value_bytes)),
-                    t.user or "",
-                    t.name or "",
-                )
-                for t in counted.longest
-            ),
-        )
+        columns = ("", "Steps", "Size", "Large values", "User")
+        print_table("Longest threads", columns, map(_thread_cells, counted.longest))
 
 
-def _total_rows(totals: Totals) -> Iterable[tuple[str, str]]:
-    for item in fields(totals):
-        value = getattr(totals, item.name)
-        shown = readable(value) if item.name.endswith("bytes") else str(value)
-        yield item.name.replace("_", " "), shown
+def _title(name: str) -> str:
+    return name.replace("_", " ").replace(_CHATKIT, "ChatKit")
 
 
-def readable(size: float) -> str:
-    """A size in bytes as people read it."""
-    for unit in _UNITS[:-1]:
-        if size < _BYTES:
-            return f"{size:.0f} {unit}" if unit == _UNITS[0] else f"{size:.1f} {unit}"
-        size /= _BYTES
-    return f"{size:.1f} {_UNITS[-1]}"
+def _shown(row: Row, chatkit: bool) -> Iterable[tuple[str, Any]]:
+    return ((name, value) for name, value in row.items() if _is_shown(name, chatkit))
+
+
+def _is_shown(name: str, chatkit: bool) -> bool:
+    """Whether to show what is called so: of ChatKit nothing where it is not used."""
+    return chatkit or not name.startswith(_CHATKIT)
+
+
+def _thread_cells(thread: Row) -> Iterable[Cell]:
+    # The name stands below the id, so that 80 columns have room for both.
+    sizes = (_cell(name, thread[name]) for name in ("steps", "bytes", "large_value_bytes"))
+    lines = (str(thread[name]) for name in ("id", "name") if thread[name] is not None)
+    return (tuple(lines), *sizes, str(thread["user"] or ""))
+
+
+def _cells(row: Row) -> Iterable[str]:
+    return (_cell(name, value) for name, value in row.items())
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return readable_size(value) if name.endswith("bytes") else str(value)

@@ -2,108 +2,103 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import click
 
-from mongo_datalayer.cli.connection import connection_options, opened_database
-from mongo_datalayer.views import State, apply_views, check_views, require_server, stays
-
-NEEDS_A_PERSON = 1
+from mongo_datalayer.cli.app import (
+    NEEDS_A_PERSON,
+    database_command,
+    json_option,
+    print_json,
+    replacing,
+)
+from mongo_datalayer.cli.terminal import print_line, print_row
+from mongo_datalayer.mongodb.client import Database
+from mongo_datalayer.schema.views import VIEWS, View, apply_views, check_views
 
 _MEANINGS = {
     "present": "as this version declares it",
-    "missing": "",
     "outdated": "made by another version of mongo_datalayer",
     "foreign": "a view that mongo_datalayer did not make",
     "collection": "no view, but a collection; never touched",
-    "set": "",
 }
 
 
 @click.group()
 def views() -> None:
-    """Check or make the views that show conversations in the mongo shell."""
+    """Check or create the views for the mongo shell."""
 
 
 @views.command(epilog="Example: mongo-datalayer views check --uri mongodb://localhost:27017")
-@connection_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(uri: str | None, database: str | None, *, as_json: bool) -> None:
-    """Say whether the views are there, and this version's; change nothing.
+@database_command()
+@json_option
+async def check(database: Database, *, as_json: bool) -> int:
+    """Show whether the views are there and of this version. Changes nothing.
 
-    The app does not need them. Exits with 1 when one is missing or another one, and with 2 when the
-    server could not be used.
+    Your app does not need them.
+
+    \b
+    Exit codes:
+      0  the views are there
+      1  a view is missing, or is another one
+      2  the server could not be used
     """
-    states = asyncio.run(_check(uri, database))
+    checked = await check_views(database)
     if as_json:
-        click.echo(json.dumps(states, indent=2))
+        print_json({view.collection: view.state for view in checked})
     else:
-        for name, state in states.items():
-            click.echo(_line(name, state))
-    wrong = {name: state for name, state in states.items() if state != "present"}
-    if wrong:
-        _hint(wrong)
-        raise SystemExit(NEEDS_A_PERSON)
+        for view in checked:
+            _print_view(view)
+    return _hint([view for view in checked if view.state != "present"])
 
 
 @views.command(epilog="Example: mongo-datalayer views apply --dry-run")
-@connection_options
-@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-@click.option("--replace", is_flag=True, help="Replace views that somebody else made.")
-def apply(uri: str | None, database: str | None, *, dry_run: bool, replace: bool) -> None:
-    """Make the views, or change them to this version's; safe to repeat.
+@database_command(creates=True, question=replacing)
+@click.option("--dry-run", is_flag=True, help="Show what would be done, but change nothing.")
+@click.option("--replace", is_flag=True, help="Replace views that someone else made.")
+@json_option
+async def apply(database: Database, *, dry_run: bool, replace: bool, as_json: bool) -> int:
+    """Create the views, or update them to this version. Safe to repeat.
 
-    `conversations` shows each thread whole, with its steps in the order of time, and
-    `conversation_steps` each step by itself, also of threads that are too long for one document.
-    They need MongoDB 5.2 or newer.
+    `conversations` shows each thread whole, with its steps in the order of time.
+    `conversation_steps` shows each step by itself, also of threads that are too long for one
+    document. Both need MongoDB 5.2 or newer.
 
-    Exits with 1 when something else has a name and was left alone, and with 2 when the server could
-    not be used or is too old.
+    \b
+    Exit codes:
+      0  the views are there
+      1  something else has one of the names and was left alone, or you
+         declined
+      2  the server could not be used or is too old, or there was no terminal
+         to ask at
     """
-    states = asyncio.run(_apply(uri, database, dry_run=dry_run, replace=replace))
-    left = {}
-    for name, state in states.items():
-        changes = dry_run and not stays(state, replace_foreign=replace)
-        click.echo(_line(name, state) + ("  would be set" if changes else ""))
-        if state in ("foreign", "collection") and not changes:
-            left[name] = state
-    if left:
-        _hint(left)
-        raise SystemExit(NEEDS_A_PERSON)
+    left = []
+    applied = await apply_views(database, replace=replace, dry_run=dry_run)
+    if as_json:
+        print_json({view.collection: view.state for view in applied})
+    for view in applied:
+        changes = dry_run and view.changes(replace=replace)
+        if not as_json:
+            _print_view(view, "would be set" if changes else "")
+        if view.state in ("foreign", "collection") and not changes:
+            left.append(view)
+    return _hint(left)
 
 
-async def _check(uri: str | None, name: str | None) -> dict[str, State]:
-    async with opened_database(uri, name) as database:
-        return await check_views(database)
+def _print_view(view: View, end: str = "") -> None:
+    text = "  ".join(filter(None, (_MEANINGS.get(view.state), end)))
+    print_row(view.collection, view.state, text, widths=[max(map(len, VIEWS))])
 
 
-async def _apply(
-    uri: str | None, name: str | None, *, dry_run: bool, replace: bool
-) -> dict[str, State]:
-    async with opened_database(uri, name) as database:
-        if not dry_run:
-            return await apply_views(database, replace_foreign=replace)
-        states = await check_views(database)
-        if not all(stays(state, replace_foreign=replace) for state in states.values()):
-            await require_server(database)
-        return states
-
-
-def _line(name: str, state: State) -> str:
-    meaning = _MEANINGS[state]
-    return f"{name}  {state}" + (f"  {meaning}" if meaning else "")
-
-
-def _hint(states: Mapping[str, State]) -> None:
-    """Say what to do about views that are not as declared."""
-    collections = [name for name, state in states.items() if state == "collection"]
-    for name in collections:
-        click.echo(
-            f"Rename the collection {name}, then run `mongo-datalayer views apply`.", err=True
+def _hint(wrong: Sequence[View]) -> int:
+    """Say what to do about views that are not as declared; the exit code."""
+    collections = [view for view in wrong if view.state == "collection"]
+    for view in collections:
+        print_line(
+            f"Rename the collection {view}, then run `mongo-datalayer views apply`.", err=True
         )
-    if len(collections) < len(states):
-        replace = " --replace" if "foreign" in states.values() else ""
-        click.echo(f"Run `mongo-datalayer views apply{replace}`.", err=True)
+    if len(collections) < len(wrong):
+        replace = " --replace" if any(view.state == "foreign" for view in wrong) else ""
+        print_line(f"Run `mongo-datalayer views apply{replace}`.", err=True)
+    return NEEDS_A_PERSON if wrong else 0

@@ -7,10 +7,10 @@ from typing import Any
 
 from chatkit.types import AttachmentCreateParams, HiddenContextItem
 
-from mongo_datalayer import overflow
 from mongo_datalayer.chatkit import MongoChatKitStore
-from mongo_datalayer.chatkit.statements import owned
+from mongo_datalayer.chatkit.queries import owned
 from mongo_datalayer.files import FileLinks
+from mongo_datalayer.storage import overflow
 from mongo_datalayer.testing.chatkit_contract import at, message, thread
 from tests.cli.people import Documents, small_documents
 
@@ -31,7 +31,7 @@ def store_of(database: Documents, bucket: str = "fs") -> MongoChatKitStore[Any]:
 
 def small_store(database: Documents, bucket: str = "fs") -> MongoChatKitStore[Any]:
     """A store whose threads overflow although they are short."""
-    with small_documents(overflow.Bounds(head=1200, kept=400, value=1500)):
+    with small_documents(overflow.Bounds(main=1200, kept=400, value=1500)):
         return store_of(database, bucket)
 
 
@@ -72,7 +72,7 @@ async def put_chatkit_thread(
     await put_attachment(store, owner, thread_id)
     stored = await database.chatkit_threads.find_one({"_id": owned(owner, thread_id)})
     assert stored is not None
-    assert len(stored["parts"]) > 1
+    assert len(stored["overflowIds"]) > 1
     return store
 
 

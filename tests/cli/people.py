@@ -11,15 +11,16 @@ from chainlit.element import Text
 from chainlit.types import Feedback
 from pymongo.asynchronous.database import AsyncDatabase
 
-from mongo_datalayer import GridFSStorageClient, MongoDataLayer, overflow
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer
 from mongo_datalayer.files import FileLinks
+from mongo_datalayer.storage import overflow
 
 Documents = AsyncDatabase[dict[str, Any]]
 
 LARGE = "a large text " * 200
 """Its middle is neither in the step nor in a part."""
 
-SMALL = overflow.Bounds(head=300, kept=100, value=60)
+SMALL = overflow.Bounds(main=300, kept=100, value=60)
 
 
 def storage_of(database: Documents, bucket: str = "fs") -> GridFSStorageClient:
@@ -117,7 +118,7 @@ async def put_long_thread(
     )
     stored = await database.threads.find_one({"_id": thread_id})
     assert stored is not None
-    assert len(stored["parts"]) > 1
+    assert len(stored["overflowIds"]) > 1
     return user.id
 
 

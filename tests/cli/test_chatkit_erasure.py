@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from mongo_datalayer.chatkit.statements import owned
-from mongo_datalayer.erasure import Erasure, Remains
+from mongo_datalayer.admin.erasure import Erasure, Remains
+from mongo_datalayer.chatkit.queries import owned
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import FileDetails
+from mongo_datalayer.files.stored_file import FileDetails
 from mongo_datalayer.testing.chatkit_contract import message, thread
 from tests.cli.chatkit_people import FILE, put_attachment, put_chatkit_thread, store_of
 from tests.cli.commands import kill_when, run, slowed
@@ -70,13 +70,13 @@ async def test_everything_of_an_owner_goes_and_nothing_else(
         "bytes of files": str(3 * len(FILE) + len(f"file of {ALICE}/0")),
         "large values": "2",
         "bytes of large values": counts["bytes of large values"],
-        "documents of overflow": str(overflow + 2),
-        "documents of words": "0",
+        "overflow documents": str(overflow + 2),
+        "search index documents": "0",
     }
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 1 threads, 2 ChatKit threads, 4 attachments, 4 files, 2 large values, "
-        "0 documents of words, 1 user." in done.out
+        "Removed: 1 thread, 2 ChatKit threads, 4 ChatKit attachments, 4 files, 2 large values, "
+        "0 search index documents, 1 user." in done.out
     )
     assert "nothing is left" in done.out
     await database.threads.delete_many({"deletedAt": {"$exists": True}})
@@ -92,7 +92,7 @@ async def test_an_owner_without_a_user_is_erased(
     done = await run("erase-user", ALICE, "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert "Removed: 0 threads, 1 ChatKit threads, 1 attachments, 1 files, 1 large" in done.out
+    assert "Removed: 0 threads, 1 ChatKit thread, 1 ChatKit attachment, 1 file, 1 large" in done.out
     assert mentions(await snapshot(database)) == []
 
 
@@ -104,10 +104,10 @@ async def test_what_is_left_of_an_owner_is_found(database: Documents) -> None:
     person = await erasure.person()
 
     erased = await erasure.erase(person, lambda: None)
-    nothing = await erasure.remains(person, erased)
+    nothing = await erasure.remaining(person, erased)
     for name, documents in stored.items():
         await database[name].insert_many(documents)
-    found = await erasure.remains(person, erased)
+    found = await erasure.remaining(person, erased)
 
     assert nothing == Remains()
     assert found.documents == {
@@ -135,7 +135,7 @@ async def test_files_in_another_bucket_are_named(
     assert mentions(await snapshot(database)) == []
 
 
-@pytest.mark.parametrize("command", ["update", "delete"], ids=["threads", "the rest"])
+@pytest.mark.parametrize("command", ["findAndModify", "delete"], ids=["threads", "the rest"])
 async def test_a_killed_erasure_is_completed_by_the_next(
     mongo_uri: str, where: tuple[str, ...], database: Documents, command: str
 ) -> None:
@@ -156,7 +156,8 @@ async def test_a_killed_erasure_is_completed_by_the_next(
 
     done = await run("erase-user", ALICE, "--yes", *where)
 
-    assert (done.code, done.err) == (0, ""), done
+    # The kill may fall between the files of a thread and the thread, and then stderr names those.
+    assert done.code == 0, done
     assert await snapshot(database) == before
 
 
@@ -171,4 +172,4 @@ async def test_what_is_written_while_the_person_is_erased_is_said(
     await store_of(database).save_thread(thread("late"), {"user_id": ALICE})
     await store_of(database).add_thread_item("late", message("i"), {"user_id": ALICE})
 
-    assert (await erasure.remains(person, erased)).documents == {"chatkit_threads": 1}
+    assert (await erasure.remaining(person, erased)).documents == {"chatkit_threads": 1}

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from mongo_datalayer.chatkit.keys import new_item_key, object_key, thread_name
-from mongo_datalayer.chatkit.retention import Expiry
-from mongo_datalayer.chatkit.statements import owned
+from mongo_datalayer.admin.chatkit_data import ChatKitData
+from mongo_datalayer.admin.front_data import Rule
+from mongo_datalayer.admin.garbage import Garbage
+from mongo_datalayer.admin.retention import prune
+from mongo_datalayer.chatkit.object_keys import object_key, thread_items_folder, thread_name
+from mongo_datalayer.chatkit.queries import owned
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import FileDetails
-from mongo_datalayer.orphans import ChatKit
-from mongo_datalayer.retention import Rule
+from mongo_datalayer.files.stored_file import FileDetails
 from mongo_datalayer.testing.chatkit_contract import message, thread
 from tests.cli.chatkit_people import FILE, LARGE, put_attachment, put_chatkit_thread, store_of
 from tests.cli.commands import kill_when, run, slowed
@@ -66,13 +67,13 @@ async def test_an_old_thread_goes_with_all_that_belongs_to_it(
 
     dry = await run("prune", "--days", "30", "--dry-run", *named)
     unchanged = await snapshot(database)
-    done = await run("prune", "--days", "30", *named)
+    done = await run("prune", "--days", "30", "--yes", *named)
 
     size = sum(item["length"] for item in items)
     assert size > len(LARGE)
     counts = (
-        f"0 threads, 1 ChatKit threads, 1 attachments, 1 files, {len(FILE)} bytes of files, "
-        f"1 large values, {size} bytes of large values, {parts} documents of overflow"
+        f"0 threads, 1 ChatKit thread, 1 ChatKit attachment, 1 file, {len(FILE):,} bytes of files, "
+        f"1 large value, {size:,} bytes of large values, {parts} overflow documents"
     )
     assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
     assert unchanged == whole
@@ -81,6 +82,29 @@ async def test_an_old_thread_goes_with_all_that_belongs_to_it(
     assert await alive(database) == before
     await store.save_thread(thread("old"), ADA)  # a late write
     assert await alive(database) == before
+
+
+async def test_an_attachment_stays_as_long_as_a_thread_has_it(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    store = store_of(database)
+    shared = await put_attachment(store, "ada", "old")
+    loaded = await store.load_attachment(shared, ADA)
+    for name in ("old", "older", "young"):
+        await store.save_thread(thread(name), ADA)
+        await store.save_attachment(loaded.model_copy(update={"thread_id": name}), ADA)
+    await age(database, "old", "older")
+
+    assert "2 ChatKit threads, 0 files" in (await run("prune", "--days", "30", "--yes", *where)).out
+    assert (await run(*collect(where, "--delete", "--yes"))).out == "0 deleted.\n"
+    assert await store.read_attachment(shared, ADA) == FILE
+
+    await age(database, "young")
+    assert (
+        "1 ChatKit thread, 1 ChatKit attachment"
+        in (await run("prune", "--days", "30", "--yes", *where)).out
+    )
+    assert await database["fs.files"].count_documents({}) == 0
 
 
 @pytest.mark.parametrize(
@@ -104,7 +128,7 @@ async def test_threads_can_be_exempt(
     await put_person(database, "eve", threads=1)
     await database.threads.update_many({}, {"$set": {"updatedAt": days_ago(OLD)}})
 
-    done = await run("prune", "--days", "30", *flags, *where)
+    done = await run("prune", "--days", "30", "--yes", *flags, *where)
 
     assert done.code == 0, done
     assert {head["_id"]["id"] for head in (await alive(database))["chatkit_threads"]} == kept
@@ -117,22 +141,21 @@ async def test_a_thread_that_is_touched_in_between_stays(
 ) -> None:
     store = await put_chatkit_thread(database, "ada", "t")
     await age(database, "t")
-    bucket = FileBucket(database)
-    expiry = Expiry(database, bucket, bucket)
-    expire = expiry._threads.expire
+    chatkit = ChatKitData(database, FileBucket(database))
+    expire = chatkit.threads.expire
 
-    async def touched_before(head: Any, condition: Any) -> bool:
+    async def touched_before(thread: Any, filter: Any) -> Any:
         await store.add_thread_item("t", message("late"), ADA)
-        return await expire(head, condition)
+        return await expire(thread, filter)
 
-    monkeypatch.setattr(expiry._threads, "expire", touched_before)
-    removed = await expiry.remove(Rule(days_ago(30)).chatkit_condition, lambda _: None)
+    monkeypatch.setattr(chatkit.threads, "expire", touched_before)
+    removed = await prune([chatkit], Rule(days_ago(30)), lambda _: None)
 
-    assert removed.threads == removed.attachments == removed.parts == 0
+    assert not removed
     assert len((await store.load_thread_items("t", None, 99, "asc", ADA)).data) == 14
 
 
-@pytest.mark.parametrize("command", ["update", "delete"])
+@pytest.mark.parametrize("command", ["findAndModify", "delete"])
 async def test_what_a_killed_run_left_is_removed_by_the_next(
     mongo_uri: str, where: tuple[str, ...], database: Documents, command: str
 ) -> None:
@@ -148,11 +171,11 @@ async def test_what_a_killed_run_left_is_removed_by_the_next(
 
     async with slowed(database, command) as app:
         slow = ("--uri", f"{mongo_uri}/?appName={app}", *where[2:])
-        code = await kill_when(has_begun, "prune", "--days", "30", *slow)
+        code = await kill_when(has_begun, "prune", "--days", "30", "--yes", *slow)
     assert code == -signal.SIGKILL
     assert await alive(database) != before
 
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
     assert await alive(database) == before
@@ -168,9 +191,9 @@ async def test_a_file_of_a_deleted_attachment_goes(
         {"_id": owned("ada", attachment)}, {"deletedAt": datetime.now(timezone.utc)}
     )
 
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
-    assert "0 attachments, 1 files" in done.out
+    assert "0 threads, 1 file" in done.out
     assert await database["fs.files"].count_documents({}) == 0
 
 
@@ -203,21 +226,22 @@ async def test_what_nobody_points_to_is_collected_and_nothing_else(
     )
     for key in (owned("ada", "t"), lost):
         details = FileDetails(thread_id=thread_name(key))
-        await bucket.write(new_item_key(key, "ada/large"), b"{}", details)
+        file_key = f"{thread_items_folder(thread_name(key))}items/ada%2Flarge/item/{ObjectId()}"
+        await bucket.write(file_key, b"{}", details)
     await bucket.write(object_key(lost), b"1", FileDetails(element_id=object_key(lost)))
     await asyncio.sleep(1.1)  # ids of uploads tell their time to the second
 
     found = await run(*collect(where, "--json"))
     listed = [entry["kind"] for entry in json.loads(found.out)["found"]]
     unchanged = await database.chatkit_overflow.count_documents({})
-    done = await run(*collect(where, "--delete"))
+    done = await run(*collect(where, "--delete", "--yes"))
 
     assert (found.code, found.err, done.code, done.err) == (0, "", 0, "")
-    assert sorted(listed) == ["file"] * 3 + ["part"] * 2
+    assert sorted(listed) == ["file"] * 3 + ["overflow document"] * 2
     assert unchanged == len(before["chatkit_overflow"]) + 2
     assert done.out.splitlines()[-1] == "5 deleted."
     assert await snapshot(database) == before
-    assert (await run(*collect(where, "--delete"))).out == "0 deleted.\n"
+    assert (await run(*collect(where, "--delete", "--yes"))).out == "0 deleted.\n"
     assert len((await store.load_thread_items("t", None, 99, "asc", ADA)).data) == 13
 
 
@@ -233,7 +257,7 @@ async def test_what_the_servers_expiry_leaves_is_collected(
         await database.chatkit_overflow.insert_one({**part, "_id": an_old_id(number)})
     await asyncio.sleep(1.1)
 
-    done = await run(*collect(where, "--delete"))
+    done = await run(*collect(where, "--delete", "--yes"))
 
     assert (done.code, done.err) == (0, ""), done
     assert "an attachment of ada, whose thread gone is gone" in done.out
@@ -257,9 +281,9 @@ async def test_an_attachment_that_was_never_sent_is_collected_after_the_limit(
     killed = await put_attachment(store, "ada", None)  # the file is there, not the mark
     await database.chatkit_attachments.update_one({"_id.id": killed}, {"$unset": {"upload.at": ""}})
 
-    young = await run("files", "gc", "--delete", *where)
+    young = await run("files", "gc", "--delete", "--yes", *where)
     found = await run(*collect(where))
-    done = await run(*collect(where, "--delete"))
+    done = await run(*collect(where, "--delete", "--yes"))
 
     assert young.out == "0 deleted.\n"
     assert found.out.startswith(f"{never}  an attachment of ada that was never sent\n")
@@ -271,13 +295,14 @@ async def test_an_attachment_that_was_never_sent_is_collected_after_the_limit(
 async def test_an_attachment_that_is_sent_at_the_very_moment_stays(database: Documents) -> None:
     store = store_of(database)
     attachment = await put_attachment(store, "ada", None, send=False)
-    chatkit = ChatKit(database, FileBucket(database))
     soon = datetime.now(timezone.utc) + timedelta(seconds=1)
-    (left,) = [left async for left in chatkit.abandoned(soon)]
+    garbage = Garbage(database, "fs", soon)
+    orphans = [orphan async for orphan in garbage.attachments()]
+    assert [orphan.id for orphan in orphans] == [attachment]
     await database.chatkit_attachments.update_one(
         {"_id.id": attachment}, {"$set": {"upload.at": datetime.now(timezone.utc)}}
     )
 
-    assert not await chatkit.delete(left, soon)
+    assert await garbage.delete_attachments(orphans) == []
 
     assert await store.load_attachment(attachment, ADA)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatkit.types import HiddenContextItem
+from chatkit.types import HiddenContextItem, ImageAttachment
+from pydantic import AnyUrl
 
+from mongo_datalayer.admin.export_format import RecordWriter, read_records
 from mongo_datalayer.chatkit import MongoChatKitStore
 from mongo_datalayer.errors import ExportFormatError
 from mongo_datalayer.testing.chatkit_contract import TRICKY, at, message, thread
-from mongo_datalayer.transfer.records import RecordWriter, read_records
 from tests.cli.chatkit_people import (
     FILE,
     LARGE,
@@ -39,8 +40,8 @@ async def read(database: Documents, owner: str, thread_id: str = "t") -> Any:
     assert stored is not None
     parts = database.chatkit_overflow.find({"thread": stored["_id"]})
     items = [item async for part in parts for item in part["items"]] + stored["items"]
-    beside = sorted((i["order"], i["createdAt"], str(i.get("feedback"))) for i in items)
-    head = {name: stored[name] for name in ("order", "sequence", "createdAt", "updatedAt")}
+    beside = sorted((i["sortKey"], i["createdAt"], str(i.get("feedback"))) for i in items)
+    head = {name: stored[name] for name in ("sortKey", "sequence", "createdAt", "updatedAt")}
     return await store.load_thread(thread_id, context), page.data, beside, head
 
 
@@ -87,8 +88,8 @@ async def test_an_import_into_another_database_gives_the_same(
     stored = await run("import", path, *there)
     again = await run("import", path, *there)
 
-    counts = "0 users, 0 threads, 3 ChatKit threads, 3 attachments, 3 files"
-    nothing = "0 users, 0 threads, 0 ChatKit threads, 0 attachments, 0 files"
+    counts = "0 users, 0 threads, 3 ChatKit threads, 3 ChatKit attachments, 3 files"
+    nothing = "0 users, 0 threads, 0 files"
     assert (written.code, written.err, written.out) == (0, "", f"{counts} written.\n")
     assert f"Would be stored: {counts}." in dry.out
     assert empty == {}
@@ -109,8 +110,34 @@ async def test_an_import_into_another_database_gives_the_same(
     assert sorted(left) == sorted(
         stored["upload"]["objectKey"]
         for stored, _ in await attachments(database)
-        if stored.get("threadId") is None or stored["_id"]["owner"] == BOB
+        if stored.get("threadIds") is None or stored["_id"]["owner"] == BOB
     )
+
+
+@pytest.mark.parametrize("files", [(), ("--files",)])
+async def test_an_attachment_with_a_large_preview_is_moved_and_erased(
+    where: tuple[str, ...],
+    database: Documents,
+    other: Documents,
+    there: tuple[str, ...],
+    tmp_path: Path,
+    files: tuple[str, ...],
+) -> None:
+    context, path = {"user_id": ADA}, str(tmp_path / "chats.jsonl")
+    url = AnyUrl("data:image/png;base64," + "A" * 2_000_000)
+    image = ImageAttachment(id="a", name="p", mime_type="image/png", preview_url=url)
+    await store_of(database).save_attachment(image, context)
+
+    written = await run("export", *files, "--output", path, *where)
+    stored = await run("import", path, *there)
+    kept = await run("files", "gc", "--grace-hours", "0", "--delete", "--yes", *there)
+
+    assert (written.code, stored.code) == (0, 0), stored
+    assert kept.out == "0 deleted.\n"
+    assert await store_of(other).load_attachment("a", context) == image
+    erased = await run("erase-user", ADA, "--yes", *there)
+    assert erased.code == 0, erased
+    assert not any((await snapshot(other)).values())
 
 
 async def test_a_long_thread_with_large_items_is_cut_again(
@@ -138,7 +165,7 @@ async def test_a_long_thread_with_large_items_is_cut_again(
     head = await other.chatkit_threads.find_one({})
     assert head is not None
     assert head["overflow"] is True
-    assert len(head["parts"]) > 1
+    assert len(head["overflowIds"]) > 1
 
 
 async def test_what_is_there_is_kept_or_replaced(
@@ -161,18 +188,18 @@ async def test_what_is_there_is_kept_or_replaced(
 
     kept = await run("import", path, *there)
     as_before = await read(other, ADA)
-    replaced = await run("import", path, "--on-conflict", "replace", *there)
+    replaced = await run("import", path, "--on-conflict", "replace", "--yes", *there)
 
-    assert "Stored: 0 users, 0 threads, 1 ChatKit threads, 3 attachments" in kept.out
+    assert "Stored: 0 users, 0 threads, 1 ChatKit thread, 3 ChatKit attachments" in kept.out
     assert as_before == before
-    assert "Stored: 0 users, 0 threads, 3 ChatKit threads, 3 attachments" in replaced.out
+    assert "Stored: 0 users, 0 threads, 3 ChatKit threads, 3 ChatKit attachments" in replaced.out
     for owner in (ADA, BOB):
         assert await read(other, owner) == await read(database, owner)
     gc = await run("files", "gc", "--grace-hours", "0", *there)
     assert gc.out == "0 found.\n"
     head = await other.chatkit_threads.find_one({"_id": {"owner": ADA, "id": "t"}}) or {}
     parts = await other.chatkit_overflow.distinct("_id", {"thread": head["_id"]})
-    assert sorted(parts) == sorted(head.get("parts") or ())
+    assert sorted(parts) == sorted(head.get("overflowIds") or ())
 
 
 @pytest.mark.parametrize(
@@ -230,7 +257,7 @@ async def test_a_damaged_thread_is_left_out_and_named(
 
     assert done.code == 1
     assert done.err == "Error: The ChatKit thread 'damaged' of 'ada' is damaged; left out.\n"
-    assert "1 ChatKit threads" in done.out
+    assert "1 ChatKit thread" in done.out
 
 
 async def test_a_killed_import_is_completed_by_the_next(
@@ -291,9 +318,9 @@ def test_version_1_knows_no_chatkit() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        {"_id": "t", "order": "o"},
-        {"_id": {"owner": "a"}, "order": "o"},
-        {"_id": {"owner": "a", "id": 1}, "order": "o"},
+        {"_id": "t", "sortKey": "o"},
+        {"_id": {"owner": "a"}, "sortKey": "o"},
+        {"_id": {"owner": "a", "id": 1}, "sortKey": "o"},
         {"_id": {"owner": "a", "id": "t"}},
     ],
 )

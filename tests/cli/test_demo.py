@@ -14,8 +14,9 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
 
-from mongo_datalayer.cli.demo import shell_address, web_address
-from mongo_datalayer.indexes import DECLARED
+from mongo_datalayer.cli.demo import shell_address
+from mongo_datalayer.cli.listening import web_address
+from mongo_datalayer.schema.indexes import DECLARED
 from mongo_datalayer.server import LocalServer
 from tests.demo_process import DemoProcess
 
@@ -48,7 +49,7 @@ def still_listening(address: str) -> bool:
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mongo_datalayer.cli", "demo", *arguments],
+        [sys.executable, "-m", "mongo_datalayer.cli", "demo", "--mongodb-port", "0", *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -59,6 +60,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_a_signal_stops_everything(number: signal.Signals, tmp_path: Path) -> None:
+    if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"{number.name} is ignored here, as below nohup, and by the demo too")
     with DemoProcess(tmp_path) as demo:
         assert "alice / alice" in demo.output
         assert "<title>Handbook</title>" in get(demo.address)
@@ -120,6 +123,36 @@ def test_the_shells_line_names_the_database_and_no_password(uri: str, shell: str
 def test_an_ipv6_address_is_bracketed() -> None:
     assert web_address("::1", 8000) == "http://[::1]:8000"
     assert web_address("127.0.0.1", 8000) == "http://127.0.0.1:8000"
+
+
+def test_the_chatkit_example_is_run(tmp_path: Path) -> None:
+    with DemoProcess(tmp_path, "--chatkit") as demo:
+        assert f"python -m mongo_datalayer.demo.chatkit_client {demo.address}" in demo.output
+        assert "openai-chatkit" in get(demo.address)
+        visit = subprocess.run(
+            [sys.executable, "-m", "mongo_datalayer.demo.chatkit_client", demo.address],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert visit.returncode == 0, visit.stderr
+        code = demo.stop()
+
+    assert code == 0
+
+
+def test_the_port_of_mongodb_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        done = run("--port", "0", "--mongodb-port", str(port), "--data-dir", str(tmp_path / "data"))
+
+    assert done.returncode == 2
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert "--mongodb-port" in done.stderr
 
 
 def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer.erasure import Erasure, Remains
+from mongo_datalayer.admin.erasure import Erasure, Remains
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.roles import app_role
+from mongo_datalayer.schema.agent_collections import LIBRARIES
+from mongo_datalayer.schema.roles import app_role
 from mongo_datalayer.server import LocalServer
 from tests.cli.commands import NOBODY, kill_when, run, slowed
 from tests.cli.people import LARGE, Documents, put_long_thread, put_person, snapshot, storage_of
@@ -36,8 +37,7 @@ async def test_everything_of_a_person_goes_and_nothing_else(
 
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 3 threads, 0 ChatKit threads, 0 attachments, 3 files, 0 large values, "
-        "0 documents of words, 1 user." in done.out
+        "Removed: 3 threads, 3 files, 0 large values, 0 search index documents, 1 user." in done.out
     )
     assert "nothing is left" in done.out
     tombstones = await database.threads.find({"deletedAt": {"$exists": True}}).to_list(None)
@@ -65,16 +65,12 @@ async def test_a_dry_run_counts_and_changes_nothing(
         "steps": "6",
         "feedback": "3",
         "elements": "3",
-        "ChatKit threads": "0",
-        "ChatKit items": "0",
-        "ChatKit attachments": "0",
-        "ChatKit deleted": "0",
         "files": "3",
         "bytes of files": str(size),
         "large values": "0",
         "bytes of large values": "0",
-        "documents of overflow": "0",
-        "documents of words": "0",
+        "overflow documents": "0",
+        "search index documents": "0",
     }
     assert await snapshot(database) == before
 
@@ -100,22 +96,15 @@ async def test_all_of_a_long_thread_goes(where: tuple[str, ...], database: Docum
         "steps": "8",
         "feedback": "1",
         "elements": "1",
-        "ChatKit threads": "0",
-        "ChatKit items": "0",
-        "ChatKit attachments": "0",
-        "ChatKit deleted": "0",
         "files": "1",
         "bytes of files": "16",
         "large values": "1",
         "bytes of large values": f"{len(LARGE):,}",
-        "documents of overflow": str(overflow + 1),
-        "documents of words": "0",
+        "overflow documents": str(overflow + 1),
+        "search index documents": "0",
     }
     assert (done.code, done.err) == (0, ""), done
-    assert (
-        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 1 large values, "
-        "0 documents of words, 1 user." in done.out
-    )
+    assert "Removed: 1 thread, 1 file, 1 large value, 0 search index documents, 1 user." in done.out
     await database.threads.delete_many({"deletedAt": {"$exists": True}})
     after = await snapshot(database)
     assert after == before
@@ -131,11 +120,11 @@ async def test_what_is_left_of_a_long_thread_is_found(database: Documents) -> No
     chunks = await database["fs.chunks"].find({"files_id": values[0]["_id"]}).to_list()
 
     erased = await erasure.erase(person, lambda: None)
-    nothing = await erasure.remains(person, erased)
+    nothing = await erasure.remaining(person, erased)
     await database.thread_overflow.insert_many(parts)
     await database["fs.files"].insert_many(values)
     await database["fs.chunks"].insert_many(chunks)
-    found = await erasure.remains(person, erased)
+    found = await erasure.remaining(person, erased)
 
     assert nothing == Remains()
     assert found.documents == {
@@ -171,7 +160,7 @@ async def test_an_unknown_person(where: tuple[str, ...], database: Documents) ->
     assert await snapshot(database) == before
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("", 1)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("", 2)])
 async def test_a_person_is_asked_first(
     where: tuple[str, ...], database: Documents, answer: str, code: int
 ) -> None:
@@ -182,7 +171,9 @@ async def test_a_person_is_asked_first(
 
     assert done.code == code
     assert f"Remove all of this for {ALICE!r}?" in done.err
-    assert ((await snapshot(database)) == before) == (code == 1)
+    assert f"Database {database.name!r} at 127.0.0.1:" in done.err
+    assert ((await snapshot(database)) == before) == (code != 0)
+    assert ("Pass --yes" in done.err) == (code == 2)
 
 
 async def test_threads_of_an_earlier_user_with_the_identifier_go_too(
@@ -195,8 +186,7 @@ async def test_threads_of_an_earlier_user_with_the_identifier_go_too(
 
     assert (done.code, done.err) == (0, ""), done
     assert (
-        "Removed: 1 threads, 0 ChatKit threads, 0 attachments, 1 files, 0 large values, "
-        "0 documents of words, 0 user." in done.out
+        "Removed: 1 thread, 1 file, 0 large values, 0 search index documents, 0 users." in done.out
     )
     assert mentions(await snapshot(database), f"of {ALICE}") == []
 
@@ -259,7 +249,7 @@ async def test_files_in_another_bucket_are_named_and_removed_when_it_is_said(
     done = await run("erase-user", ALICE, "--yes", "--bucket", "chat", *where)
 
     assert f"not in the bucket: {thread['elements'][0]['objectKey']}\n" in missed.out
-    assert "1 files of elements are not in the bucket" in missed.err
+    assert "1 file of elements not in the bucket" in missed.err
     assert (done.code, done.err) == (0, ""), done
     assert await database["chat.files"].count_documents({}) == 0
     assert await database["chat.chunks"].count_documents({}) == 0
@@ -325,17 +315,23 @@ async def test_the_commands_work_with_the_role_of_the_app_and_no_more(tmp_path: 
             path = str(tmp_path / "chats.jsonl")
 
             exported = await run("export", "--files", "--output", path, *where)
-            pruned = await run("prune", "--days", "1", *where)
-            imported = await run("import", path, "--on-conflict", "replace", *where)
+            pruned = await run("prune", "--days", "1", "--yes", *where)
+            imported = await run("import", path, "--on-conflict", "replace", "--yes", *where)
             await database.ratings.insert_one({"userIdentifier": BOB})
-            erased = await run("erase-user", ALICE, "--yes", *where)
+            await database.agent_messages.insert_one({"session_id": f"{ALICE}/0"})
+            also = ("--also", "agents-sdk")
+            refused = await run("erase-user", ALICE, "--yes", *also, *where)
+            wider = app_role("chainlit", also=LIBRARIES["agents-sdk"].collections)
+            await database.command("updateRole", role.name, privileges=wider.privileges, roles=[])
+            erased = await run("erase-user", ALICE, "--yes", *also, *where)
 
             assert [done.code for done in (exported, pruned, imported)] == [0, 0, 0]
-            assert pruned.out.startswith(
-                "Removed: 2 threads, 0 ChatKit threads, 0 attachments, 2 files"
-            )
-            assert imported.out.startswith("Stored: 1 users, 2 threads, 0 ChatKit")
-            assert "Removed: 2 threads, 0 ChatKit threads, 0 attachments, 2 files" in erased.out
+            assert pruned.out.startswith("Removed: 2 threads, 2 files")
+            assert imported.out.startswith("Stored: 1 user, 2 threads, 2 files")
+            told = "may not read and delete in the collection 'agent_messages'"
+            assert told in refused.failed_with_one_line()
+            assert "Removed: 2 threads, 2 files" in erased.out
+            assert "Removed from agent_messages: 1\n" in erased.out
             assert erased.code == 1
             assert "Not searched, the login may not read it: ratings\n" in erased.err
             assert "not all collections were searched" in erased.err

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.admin.chainlit_data import ChainlitData
+from mongo_datalayer.admin.front_data import Rule
+from mongo_datalayer.admin.retention import prune
+from mongo_datalayer.chainlit.threads import Threads
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.files.documents import FileDetails
-from mongo_datalayer.retention import Rule, prune
+from mongo_datalayer.files.stored_file import FileDetails
+from mongo_datalayer.model.printable import counted
 from mongo_datalayer.server import LocalServer
-from mongo_datalayer.threads import Threads
 from tests.cli.commands import NOBODY, kill_when, run, slowed
 from tests.cli.people import LARGE, Documents, put_long_thread, snapshot
 from tests.docs.pages import DOCS, code_blocks
 from tests.programs import require_mongosh
 
 OLD, YOUNG = 100, 1
-NO_CHATKIT = "0 ChatKit threads, 0 attachments, "
-NOT_LONG = ", 0 large values, 0 bytes of large values, 0 documents of overflow"
+NOT_LONG = ", 0 large values, 0 bytes of large values, 0 overflow documents"
 
 
 def days_ago(days: float) -> datetime:
@@ -68,9 +71,9 @@ async def test_what_was_not_touched_goes_with_its_files(
 
     dry = await run("prune", "--days", "30", "--dry-run", *where)
     unchanged = await snapshot(database)
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
-    counts = f"2 threads, {NO_CHATKIT}2 files, 10 bytes of files{NOT_LONG}"
+    counts = f"2 threads, 2 files, 10 bytes of files{NOT_LONG}"
     assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
     assert (dry.code, dry.err, done.code, done.err) == (0, "", 0, "")
     assert unchanged == before
@@ -82,10 +85,10 @@ async def test_what_was_not_touched_goes_with_its_files(
 async def test_nothing_to_do(where: tuple[str, ...], database: Documents) -> None:
     await put_thread(database, "young", YOUNG)
 
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"Removed: 0 threads, {NO_CHATKIT}0 files, 0 bytes of files{NOT_LONG}.\n"
+    assert done.out == f"Removed: 0 threads, 0 files, 0 bytes of files{NOT_LONG}.\n"
     assert await left(database) == ({"young"}, {"young/e"})
 
 
@@ -106,11 +109,28 @@ async def test_pinned_and_shared_threads_can_be_exempt(
     await put_thread(database, "neither", OLD, pinned=False, is_shared=False)
 
     dry = await run("prune", "--days", "30", "--dry-run", *flags, *where)
-    done = await run("prune", "--days", "30", *flags, *where)
+    done = await run("prune", "--days", "30", "--yes", *flags, *where)
 
-    assert dry.out.startswith(f"Would be removed: {3 - len(kept)} threads")
+    assert dry.out.startswith(f"Would be removed: {counted(3 - len(kept), 'thread')}")
     assert done.code == 0, done
     assert await left(database) == (kept, {f"{thread}/e" for thread in kept})
+
+
+async def test_what_the_layer_pinned_is_spared(
+    where: tuple[str, ...], database: Documents, mongo_uri: str
+) -> None:
+    for name in ("pinned", "unpinned"):
+        await put_thread(database, name, OLD)
+    layer = MongoDataLayer(mongo_uri, database=database.name)
+    await layer.update_pinned_state("pinned", True)
+    await layer.update_pinned_state("unpinned", True)
+    await layer.update_pinned_state("unpinned", False)
+    await layer.update_pinned_state("never made", True)
+    await layer.close()
+
+    await run("prune", "--days", "30", "--yes", "--keep-pinned", *where)
+
+    assert await left(database) == ({"pinned"}, {"pinned/e"})
 
 
 async def test_a_thread_that_is_touched_meanwhile_stays(
@@ -119,21 +139,20 @@ async def test_a_thread_that_is_touched_meanwhile_stays(
     await put_thread(database, "quiet", OLD)
     await put_thread(database, "woken", OLD)
 
-    threads = Threads(database)
-    expire = threads.archive.expire
+    chainlit = ChainlitData(database, FileBucket(database))
+    expire = chainlit.threads.expire
 
-    async def woken(thread_id: str, condition: Any) -> list[str] | None:
-        if thread_id == "woken":
+    async def woken(thread: dict[str, Any], filter: Any) -> Any:
+        if thread["_id"] == "woken":
             touch = {"$set": {"updatedAt": days_ago(0)}}
-            await database.threads.update_one({"_id": thread_id}, touch)
-        return await expire(thread_id, condition)
+            await database.threads.update_one({"_id": "woken"}, touch)
+        return await expire(thread, filter)
 
-    monkeypatch.setattr(threads.archive, "expire", woken)
+    monkeypatch.setattr(chainlit.threads, "expire", woken)
     told: list[int] = []
-    bucket = FileBucket(database)
-    pruned = await prune(threads, bucket, bucket, Rule(days_ago(30)), told.append)
+    pruned = await prune([chainlit], Rule(days_ago(30)), told.append)
 
-    assert (pruned.threads, pruned.files) == (1, 1)
+    assert (pruned["threads"], pruned["files"]) == (1, 1)
     assert told == [1]
     assert await left(database) == ({"woken"}, {"woken/e"})
 
@@ -151,17 +170,21 @@ async def test_a_killed_run_is_completed_by_the_next(
         # With slow deletions of files: between a batch of threads and its files.
         return gone >= (50 if command == "findAndModify" else 100)
 
-    async with slowed(database, command) as app:
+    milliseconds = 20 if command == "findAndModify" else 200
+    async with slowed(database, command, milliseconds=milliseconds) as app:
         slow = ("--uri", f"{mongo_uri}/?appName={app}", *where[2:])
-        assert await kill_when(in_the_middle, "prune", "--days", "30", *slow) == -signal.SIGKILL
+        assert (
+            await kill_when(in_the_middle, "prune", "--days", "30", "--yes", *slow)
+            == -signal.SIGKILL
+        )
     alive = await database.threads.count_documents({"updatedAt": {"$lt": days_ago(30)}})
     assert 0 < alive < 230
     assert await database["fs.files"].count_documents({}) == 31
 
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
-    assert done.out.startswith(f"Removed: {alive} threads, {NO_CHATKIT}30 files")
+    assert done.out.startswith(f"Removed: {alive} threads, 30 files")
     assert await left(database) == ({"young"}, {"young/e"})
 
 
@@ -173,19 +196,19 @@ async def test_all_of_a_long_thread_goes(
     await put_long_thread(database, "young")
     await database.threads.update_one({"_id": "long"}, {"$set": {"updatedAt": days_ago(OLD)}})
     await database.threads.update_one({"_id": "young"}, {"$set": {"updatedAt": days_ago(YOUNG)}})
-    kept = await Threads(database).get("young")
+    kept = await Threads(database).documents.get("young")
     overflow = await database.thread_overflow.count_documents({"thread": "long"})
     named = ("--bucket", bucket, *where)
 
     dry = await run("prune", "--days", "30", "--dry-run", *named)
     still = await database.thread_overflow.count_documents({"thread": "long"})
-    done = await run("prune", "--days", "30", *named)
+    done = await run("prune", "--days", "30", "--yes", *named)
 
-    files = "1 files, 16 bytes" if bucket == "fs" else "0 files, 0 bytes"
+    files = "1 file, 16 bytes" if bucket == "fs" else "0 files, 0 bytes"
     counts = (
-        f"1 threads, {NO_CHATKIT}{files} of files, "
-        f"1 large values, {len(LARGE)} bytes of large values, "
-        f"{overflow} documents of overflow"
+        f"1 thread, {files} of files, "
+        f"1 large value, {len(LARGE):,} bytes of large values, "
+        f"{overflow} overflow documents"
     )
     assert dry.out == f"Would be removed: {counts}. Nothing was changed.\n"
     assert still == overflow > 3
@@ -196,7 +219,7 @@ async def test_all_of_a_long_thread_goes(
     assert set(await database["fs.chunks"].distinct("files_id")) == set(
         await database["fs.files"].distinct("_id")
     )
-    assert await Threads(database).get("young") == kept
+    assert await Threads(database).documents.get("young") == kept
 
 
 async def test_a_long_thread_that_a_killed_run_left_is_completed_by_the_next(
@@ -207,12 +230,10 @@ async def test_a_long_thread_that_a_killed_run_left_is_completed_by_the_next(
     await database.threads.replace_one({"_id": "long"}, {"deletedAt": days_ago(0)})
     overflow = await database.thread_overflow.count_documents({})
 
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
-    assert done.out.startswith(
-        f"Removed: 0 threads, {NO_CHATKIT}1 files, 16 bytes of files, 1 large values"
-    )
-    assert f", {overflow} documents of overflow" in done.out
+    assert done.out.startswith("Removed: 0 threads, 1 file, 16 bytes of files, 1 large value")
+    assert f", {overflow} overflow documents" in done.out
     assert await left(database) == (set(), set())
     assert await database.thread_overflow.count_documents({}) == 0
 
@@ -224,7 +245,7 @@ async def test_a_thread_whose_parts_are_missing_can_be_removed(
     await database.threads.update_one({}, {"$set": {"updatedAt": days_ago(OLD)}})
     await database.thread_overflow.delete_one({"value": None})
 
-    done = await run("prune", "--days", "30", *where)
+    done = await run("prune", "--days", "30", "--yes", *where)
 
     assert (done.code, done.err) == (0, ""), done
     assert await left(database) == (set(), set())
@@ -251,7 +272,7 @@ async def test_the_ttl_index_of_the_page_spares_the_pinned_and_the_shared() -> N
                 await asyncio.sleep(0.1)
             await asyncio.sleep(1.5)  # one more round of the server
             where = ("--uri", server.uri)
-            collected = await run("files", "gc", "--delete", "--grace-hours", "0", *where)
+            collected = await run("files", "gc", "--delete", "--yes", "--grace-hours", "0", *where)
 
             assert collected.code == 0, collected
             kept = {"pinned", "shared", "young"}
@@ -267,7 +288,7 @@ async def _shell(mongosh: Path, uri: str, code: str) -> None:
 
 
 async def test_a_server_that_does_not_answer() -> None:
-    done = await run("prune", "--days", "30", "--uri", NOBODY)
+    done = await run("prune", "--days", "30", "--yes", "--uri", NOBODY)
 
     assert "No MongoDB answered at 127.0.0.1:1" in done.failed_with_one_line()
 

@@ -18,13 +18,13 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import WriteError
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.documents import (
+from mongo_datalayer.model.documents import (
     ElementDocument,
     FeedbackDocument,
     StepDocument,
     ThreadDocument,
 )
-from mongo_datalayer.schema import (
+from mongo_datalayer.schema.validators import (
     AS_GIVEN,
     MODELS,
     apply_validators,
@@ -33,9 +33,9 @@ from mongo_datalayer.schema import (
     faults,
     find_misfits,
 )
+from tests.chainlit.order.turn import Turn
 from tests.cli.commands import NOBODY, run
 from tests.cli.people import put_person, storage_of
-from tests.order.turn import Turn
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -294,7 +294,7 @@ async def test_check_lists_what_does_not_fit(where: tuple[str, ...], database: D
     as_json = await run("schema", "check", "--json", *where)
 
     assert (fitting.code, fitting.err) == (0, "")
-    assert fitting.out.count("validator missing  every document fits") == len(MODELS)
+    assert fitting.out.count("validator  missing  every document fits") == len(MODELS)
     assert (listed.code, listed.err) == (1, "")
     shown = listed.out.splitlines()
     begin = next(n for n, line in enumerate(shown) if line.startswith("threads "))
@@ -329,9 +329,9 @@ async def test_apply_warns_first_then_refuses_and_repeats_safely(
 
     assert (dry.code, dry.out.count("would be set (warn)")) == (0, len(MODELS))
     assert made_by_dry_run == []
-    assert (warned.code, warned.out.count("validator set (warn)")) == (0, len(MODELS))
-    assert (refusing.code, refusing.out.count("validator set (error)")) == (0, len(MODELS))
-    assert (again.code, again.out.count("validator present (error)")) == (0, len(MODELS))
+    assert (warned.code, warned.out.count("validator  set  (warn)")) == (0, len(MODELS))
+    assert (refusing.code, refusing.out.count("validator  set  (error)")) == (0, len(MODELS))
+    assert (again.code, again.out.count("validator  present  (error)")) == (0, len(MODELS))
     assert dry_again.out == again.out
     with pytest.raises(WriteError, match="failed validation"):
         await database.threads.insert_one({"_id": "worse", "name": 1})
@@ -348,10 +348,10 @@ async def test_a_validator_of_somebody_else_is_left_alone(
     left = await run("schema", "apply", *where)
     options = await database.threads.options()
     checked = await run("schema", "check", *where)
-    replaced = await run("schema", "apply", "--replace", *where)
+    replaced = await run("schema", "apply", "--replace", "--yes", *where)
 
     assert left.code == 1
-    assert re.search(r"^threads +validator foreign \(error\)", left.out, re.MULTILINE)
+    assert re.search(r"^threads +validator  foreign  \(error\)", left.out, re.MULTILINE)
     assert "--replace" in left.err
     assert options["validator"] == theirs
     assert checked.code == 1
@@ -369,7 +369,7 @@ async def test_the_validator_of_another_version_is_replaced(
     applied = await run("schema", "apply", *where)
 
     assert before.code == 1
-    assert re.search(r"^users +validator outdated \(error\)", before.out, re.MULTILINE)
+    assert re.search(r"^users +validator  outdated  \(error\)", before.out, re.MULTILINE)
     assert applied.code == 0
     assert {v.state for v in await check_validators(database)} == {"present"}
 

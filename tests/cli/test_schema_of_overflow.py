@@ -9,7 +9,7 @@ import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.schema import MODELS, apply_validators, find_misfits
+from mongo_datalayer.schema.validators import MODELS, apply_validators, find_misfits
 from mongo_datalayer.testing.contract import DataLayerContract
 from tests.cli.people import small_documents
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
@@ -10,10 +11,13 @@ import pytest
 from bson import ObjectId
 from pymongo.asynchronous.database import AsyncDatabase
 
-from mongo_datalayer.indexes import apply_indexes, check_indexes
-from mongo_datalayer.search_coverage import Coverage, SearchCoverage
-from mongo_datalayer.search_index import SearchIndexer, building
-from mongo_datalayer.threads import Threads
+from mongo_datalayer.admin.search_index import Coverage, SearchIndex
+from mongo_datalayer.chainlit.threads import Threads
+from mongo_datalayer.schema.indexes import apply_indexes, check_indexes
+from mongo_datalayer.search import indexer as building
+from mongo_datalayer.search.indexer import SearchIndexer
+from mongo_datalayer.search.ngrams import query_ngrams
+from mongo_datalayer.search.segments import threads_with_all
 from tests.cli.commands import NOBODY, Done, kill_when, run, slowed
 from tests.cli.people import put_long_thread, snapshot
 
@@ -69,7 +73,7 @@ async def checked(where: tuple[str, ...]) -> tuple[int, dict[str, dict[str, Any]
 
 def row(user_id: str, **counts: int) -> dict[str, Any]:
     identifier = None if user_id == CAROL else f"{user_id}@example.com"
-    none = dict.fromkeys(("segments", "worn", "indexed", "missing", "waiting"), 0)
+    none = dict.fromkeys(("segments", "stale", "indexed", "missing", "waiting"), 0)
     return {"user_id": user_id, "identifier": identifier, **none, **counts}
 
 
@@ -79,9 +83,10 @@ def succeeded(done: Done) -> str:
 
 
 async def found(database: Documents, user_id: str, search: str) -> set[str]:
-    """What a search finds with the index."""
+    """What a search finds with the index as it is."""
     threads = Threads(database, search_index=True)
-    page = await threads.page(
+    threads.lists._upkeep = None  # it would build what is missing
+    page = await threads.lists.page(
         user_id, limit=50, time_field="updatedAt", cursor=None, search=search, feedback=None
     )
     return {thread["_id"] for thread in page}
@@ -122,21 +127,15 @@ async def test_check_counts_what_is_indexed_and_what_is_not(
 async def test_check_prints_a_table(where: tuple[str, ...], people: Documents) -> None:
     await run("search-index", "build", *where)
 
-    done = await run("search-index", "check", *where, COLUMNS="100")
+    done = await run("search-index", "check", *where)
 
-    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.out.splitlines()]
+    title, *lines = (re.split(r"\s{2,}", line) for line in done.out.splitlines() if line)
     assert (done.code, done.err) == (0, "")
-    assert [cells for cells in lines if cells] == [
+    assert title == ["Search index"]
+    assert lines == [
+        ["User", "Segments", "Stale", "Threads indexed", "Not indexed"],
         [f"{ALICE}@example.com", "1", "0", "250", "0"],
         [CAROL, "1", "0", "210", "0"],
-    ]
-    heads = [word for word in done.out.splitlines()[2].split("┃") if word.strip()]
-    assert [head.strip() for head in heads] == [
-        "User",
-        "Segments",
-        "Worn",
-        "Threads indexed",
-        "Not indexed",
     ]
 
 
@@ -157,19 +156,21 @@ def test_when_too_little_is_indexed(indexed: int, missing: int, poor: bool) -> N
     assert coverage.poor is poor
 
 
-async def test_a_segment_with_other_words_counts_for_nothing(
+async def test_a_segment_of_another_format_counts_for_nothing(
     where: tuple[str, ...], people: Documents
 ) -> None:
-    """As after a change of the words' form: no search asks it."""
+    """As after a change of how n-grams are made: no search asks it."""
     await run("search-index", "build", *where)
-    await people.search_words.update_many({"form": {"$exists": True}}, {"$set": {"form": "0/old"}})
+    await people.search_words.update_many(
+        {"format": {"$exists": True}}, {"$set": {"format": "0/old"}}
+    )
 
     code, said = await checked(where)
     built = succeeded(await run("search-index", "build", *where))
 
     assert code == 1
-    assert said[ALICE] == row(ALICE, segments=1, worn=1, missing=250, waiting=250)
-    assert built == "Indexed: 460 threads in 2 segments; 2 segments were replaced or removed.\n"
+    assert said[ALICE] == row(ALICE, segments=1, stale=1, missing=250, waiting=250)
+    assert built == "Indexed: 460 threads in 2 segments. Replaced or removed: 2 segments.\n"
     assert (await checked(where))[0] == 0
 
 
@@ -197,14 +198,14 @@ async def test_build_indexes_who_has_many_threads_and_repeats_safely(
     again = await run("search-index", "build", *where)
 
     assert succeeded(built) == (
-        "Indexed: 460 threads in 2 segments; 0 segments were replaced or removed.\n"
+        "Indexed: 460 threads in 2 segments. Replaced or removed: 0 segments.\n"
     )
     assert (await check_indexes(people, search=True)).complete
-    assert await people.threads.count_documents({"searchMark": {"$exists": True}}) == 460
-    assert await people.threads.count_documents({"userId": BOB, "searchMark": None}) == 20
+    assert await people.threads.count_documents({"searchSegment": {"$exists": True}}) == 460
+    assert await people.threads.count_documents({"userId": BOB, "searchSegment": None}) == 20
     assert await found(people, ALICE, "answer17 is") == {f"{ALICE}/17"}
     assert succeeded(again) == (
-        "Indexed: 0 threads in 0 segments; 0 segments were replaced or removed.\n"
+        "Indexed: 0 threads in 0 segments. Replaced or removed: 0 segments.\n"
     )
     assert await snapshot(people) == stored
 
@@ -215,8 +216,8 @@ async def test_build_for_one_user_who_may_have_few_threads(
     built = await run("search-index", "build", "--user", f"{BOB}@example.com", *where)
     unknown = await run("search-index", "build", "--user", "nobody", *where)
 
-    assert "20 threads in 1 segments" in succeeded(built)
-    assert await people.threads.distinct("userId", {"searchMark": {"$exists": True}}) == [BOB]
+    assert "20 threads in 1 segment" in succeeded(built)
+    assert await people.threads.distinct("userId", {"searchSegment": {"$exists": True}}) == [BOB]
     assert (unknown.code, unknown.out) == (1, "")
     assert unknown.err == "Error: There is no user 'nobody'.\n"
 
@@ -229,32 +230,35 @@ async def test_a_dry_run_counts_and_changes_nothing(
     everybody = await run("search-index", "build", "--dry-run", *where)
     bob = await run("search-index", "build", "--user", f"{BOB}@example.com", "--dry-run", *where)
 
-    would = "Would be indexed: {} threads of {} users. Nothing was changed.\n"
-    assert succeeded(everybody) == would.format(460, 2)
-    assert succeeded(bob) == would.format(20, 1)
+    would = "Would be indexed: {} threads of {}. Nothing was changed.\n"
+    assert succeeded(everybody) == would.format(460, "2 users")
+    assert succeeded(bob) == would.format(20, "1 user")
     assert await snapshot(people) == before
     assert "user_search" not in await people.threads.index_information()
 
 
-async def test_the_words_of_removed_threads_go(where: tuple[str, ...], people: Documents) -> None:
+async def test_the_ngrams_of_removed_threads_go(where: tuple[str, ...], people: Documents) -> None:
     await run("search-index", "build", *where)
     threads = Threads(people)
     for number in range(100):
-        await threads.delete(f"{ALICE}/{number}")
+        await threads.delete(f"{ALICE}/{number}", NOW)
     for number in range(210):
-        await threads.delete(f"{CAROL}/{number}")
+        await threads.delete(f"{CAROL}/{number}", NOW)
 
     dry = await run("search-index", "build", "--dry-run", *where)
     built = await run("search-index", "build", *where)
 
     # Alice's segment has lost more than a quarter; Carol has no threads any more.
-    assert "150 threads of 1 users" in succeeded(dry)
+    assert "150 threads of 1 user" in succeeded(dry)
     assert succeeded(built) == (
-        "Indexed: 150 threads in 1 segments; 2 segments were replaced or removed.\n"
+        "Indexed: 150 threads in 1 segment. Replaced or removed: 2 segments.\n"
     )
-    words = [page["words"] async for page in people.search_words.find({"words": {"$gt": ""}})]
-    assert not [page for page in words if "\nanswer17\n" in page]
-    assert [page for page in words if "\nanswer117\n" in page]
+    pages = {
+        page["ngrams"]: page["postings"]
+        async for page in people.search_words.find({"postings": {"$exists": True}})
+    }
+    assert threads_with_all(query_ngrams("answer17 is"), pages) == []
+    assert len(threads_with_all(query_ngrams("answer117 is"), pages) or ()) == 1
     assert await people.search_words.distinct("userId") == [ALICE]
 
 
@@ -263,7 +267,7 @@ async def test_what_a_killed_build_left_of_a_user_without_threads_goes(
 ) -> None:
     name = str(ObjectId())
     await database.search_words.insert_one(
-        {"_id": f"{name}/0", "segment": name, "userId": ALICE, "words": "\nsecret\n"}
+        {"_id": f"{name}/0", "segment": name, "userId": ALICE, "ngrams": 0, "postings": b"secret"}
     )
 
     succeeded(await run("search-index", "build", *where))
@@ -271,20 +275,22 @@ async def test_what_a_killed_build_left_of_a_user_without_threads_goes(
     assert await database.search_words.count_documents({}) == 0
 
 
-@pytest.mark.parametrize("command", ["insert", "update"], ids=["words", "marks"])
+@pytest.mark.parametrize(
+    "commands", [("insert",), ("update", "find", "insert")], ids=["pages", "references"]
+)
 async def test_a_killed_build_is_completed_by_a_later_one(
     mongo_uri: str,
     where: tuple[str, ...],
     people: Documents,
-    command: str,
+    commands: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await apply_indexes(people, search=True)
 
     async def it_has_begun() -> bool:
-        return await people.threads.count_documents({"searchMark": {"$exists": True}}) > 0
+        return await people.threads.count_documents({"searchSegment": {"$exists": True}}) > 0
 
-    async with slowed(people, command) as app:
+    async with slowed(people, *commands) as app:
         slow = ("--uri", f"{mongo_uri}/?appName={app}", *where[2:])
         code = await kill_when(it_has_begun, "search-index", "build", *slow)
     assert code == -signal.SIGKILL
@@ -293,8 +299,8 @@ async def test_a_killed_build_is_completed_by_a_later_one(
     at_once = await run("search-index", "build", *where)
     left = await checked(where)
     # As an hour later: until then the threads might be in another process's hands.
-    monkeypatch.setattr(building, "UNFINISHED", timedelta(seconds=-5))
-    await SearchCoverage(people).build(ALICE)
+    monkeypatch.setattr(building, "UNFINISHED", timedelta(0))
+    await SearchIndex(people).build(ALICE)
 
     assert succeeded(at_once)
     assert left[1][CAROL]["indexed"] == 210
@@ -303,17 +309,17 @@ async def test_a_killed_build_is_completed_by_a_later_one(
     code, said = await checked(where)
     assert (code, said[ALICE]["indexed"], said[CAROL]["indexed"]) == (0, 250, 210)
     segments = await people.search_words.distinct("segment", {"userId": ALICE})
-    heads = await people.search_words.distinct("_id", {"userId": ALICE, "form": {"$gt": ""}})
+    heads = await people.search_words.distinct("_id", {"userId": ALICE, "format": {"$gt": ""}})
     assert segments == heads
 
 
 async def test_an_index_that_differs_is_named(where: tuple[str, ...], people: Documents) -> None:
-    await people.search_words.create_index([("joints", 1)], name="user_joints")
+    await people.search_words.create_index([("ngrams", 1)], name="user_ngrams")
 
     done = await run("search-index", "build", *where)
 
     line = done.failed_with_one_line()
-    assert "search_words.user_joints" in line
+    assert "search_words.user_ngrams" in line
     assert "mongo-datalayer indexes apply --replace" in line
 
 
@@ -332,21 +338,22 @@ async def test_drop_leaves_nothing_and_the_threads_as_they_were(
 
     dry = await run("search-index", "drop", "--dry-run", *where)
     untouched = await snapshot(people)
-    dropped = await run("search-index", "drop", *where)
-    again = await run("search-index", "drop", *where)
+    dropped = await run("search-index", "drop", "--yes", *where)
+    again = await run("search-index", "drop", "--yes", *where)
 
-    counts = f"{documents} documents of words, 460 marks in threads"
+    counts = f"{documents:,} segment documents, 460 segment references"
     assert succeeded(dry) == f"Would be removed: {counts}.\nNothing was changed.\n"
     assert untouched == built
     assert succeeded(dropped) == f"Removed: {counts}.\n"
     assert await snapshot(people) == before
     assert await people.threads.index_information() == indexes
-    assert succeeded(again) == "Removed: 0 documents of words, 0 marks in threads.\n"
+    assert succeeded(again) == "Removed: 0 segment documents, 0 segment references.\n"
     assert (await check_indexes(people)).complete
 
 
 async def test_drop_where_there_is_nothing(where: tuple[str, ...], database: Documents) -> None:
-    assert "Removed: 0 documents" in succeeded(await run("search-index", "drop", *where))
+    done = await run("search-index", "drop", "--yes", *where)
+    assert (done.code, done.out[:29]) == (0, "Removed: 0 segment documents,")
     assert await database.list_collection_names() == []
 
 
@@ -355,18 +362,18 @@ async def test_a_killed_drop_is_completed_by_the_next(
 ) -> None:
     await run("search-index", "build", *where)
 
-    async def words_are_gone() -> bool:
+    async def pages_are_gone() -> bool:
         return await people.search_words.count_documents({}) == 0
 
     async with slowed(people, "update", "delete") as app:
         slow = ("--uri", f"{mongo_uri}/?appName={app}", *where[2:])
-        code = await kill_when(words_are_gone, "search-index", "drop", *slow)
+        code = await kill_when(pages_are_gone, "search-index", "drop", "--yes", *slow)
     assert code == -signal.SIGKILL
     assert await found(people, ALICE, "answer17 is") == {f"{ALICE}/17"}
 
-    succeeded(await run("search-index", "drop", *where))
+    succeeded(await run("search-index", "drop", "--yes", *where))
 
-    assert await people.threads.count_documents({"searchMark": {"$exists": True}}) == 0
+    assert await people.threads.count_documents({"searchSegment": {"$exists": True}}) == 0
 
 
 async def test_a_segment_that_is_built_during_a_drop_hides_no_thread(people: Documents) -> None:
@@ -374,9 +381,9 @@ async def test_a_segment_that_is_built_during_a_drop_hides_no_thread(people: Doc
     await apply_indexes(people, search=True)
     await SearchIndexer(people).build(ALICE)
     pages = await people.search_words.find({"userId": ALICE}).to_list()
-    head = next(page for page in pages if "form" in page)
+    head = next(page for page in pages if "format" in page)
 
-    await SearchCoverage(people).drop()
+    await SearchIndex(people).delete()
     await people.search_words.insert_one(head)
 
     assert await found(people, ALICE, "answer17 is") == {f"{ALICE}/17"}
@@ -404,7 +411,7 @@ async def test_indexes_shows_those_of_the_search_index_where_it_is_used(
 
     assert "user_search" not in succeeded(without)
     lines = {line.split()[0]: line.split()[1] for line in succeeded(used).splitlines()[:-1]}
-    assert lines["threads.user_search"] == lines["search_words.user_joints"] == "present"
+    assert lines["threads.user_search"] == lines["search_words.user_ngrams"] == "present"
     assert missing.code == 1
     assert [line.split()[0] for line in missing.out.splitlines() if " missing " in line] == [
         "threads.user_search"
@@ -421,7 +428,7 @@ async def test_stats_has_a_row_for_it(where: tuple[str, ...], people: Documents)
     assert sizes["search_words"]["bytes"] > 1000
 
 
-async def test_the_validator_takes_marked_threads(
+async def test_the_validator_takes_indexed_threads(
     where: tuple[str, ...], people: Documents
 ) -> None:
     await run("schema", "apply", "--action", "error", *where)
@@ -433,12 +440,14 @@ async def test_the_validator_takes_marked_threads(
     wrong = await people.threads.find_one({"_id": f"{ALICE}/0"})
     assert wrong is not None
     await people.command("collMod", "threads", validationAction="warn")
-    await people.threads.update_one({"_id": wrong["_id"]}, {"$set": {"searchMark": 1}})
+    await people.threads.update_one({"_id": wrong["_id"]}, {"$set": {"searchSegment": 1}})
     misfits = await run("schema", "check", *where)
-    assert "searchMark: int instead of string" in misfits.out
+    assert "searchSegment: int instead of string" in misfits.out
 
 
-async def test_the_views_do_not_show_marks(where: tuple[str, ...], people: Documents) -> None:
+async def test_the_views_do_not_show_segment_references(
+    where: tuple[str, ...], people: Documents
+) -> None:
     await run("search-index", "build", *where)
     await run("views", "apply", *where)
 
@@ -447,7 +456,7 @@ async def test_the_views_do_not_show_marks(where: tuple[str, ...], people: Docum
 
     assert "answer0" in repr(thread)
     assert "answer0" in repr(step)
-    assert "searchMark" not in {*(thread or {}), *(step or {})}
+    assert "searchSegment" not in {*(thread or {}), *(step or {})}
 
 
 def test_the_fields_of_the_json_are_those_of_the_code() -> None:
