@@ -9,18 +9,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mongo_datalayer.version import VERSION
+
 if TYPE_CHECKING:
-    from mongo_datalayer.data_layer import MongoDataLayer
+    from mongo_datalayer.chainlit.data_layer import MongoDataLayer
     from mongo_datalayer.errors import (
         ConfigurationError,
         InvalidCursorError,
         MongoDataLayerError,
         NotFoundError,
+        SearchTimeoutError,
         StorageError,
     )
     from mongo_datalayer.files import GridFSStorageClient
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ConfigurationError",
@@ -29,12 +32,13 @@ __all__ = [
     "MongoDataLayer",
     "MongoDataLayerError",
     "NotFoundError",
+    "SearchTimeoutError",
     "StorageError",
 ]
 
 _HOMES = {
     "GridFSStorageClient": "mongo_datalayer.files",
-    "MongoDataLayer": "mongo_datalayer.data_layer",
+    "MongoDataLayer": "mongo_datalayer.chainlit.data_layer",
 }
 
 

@@ -5,9 +5,13 @@
     MongoDataLayerError
     ├── ConfigurationError    (also ValueError)   a setting is missing or wrong
     ├── InvalidCursorError    (also ValueError)   a page cursor that this package did not make
+    ├── InvalidIdError        (also ValueError)   an id that is too long
     ├── ExportFormatError     (also ValueError)   a file that is not a whole export
     ├── NotFoundError         (also LookupError)  what should be changed is not there
     ├── StorageError          (also OSError)      a storage client failed to keep or serve a file
+    ├── SearchTimeoutError    (also TimeoutError) a keyword search took too long
+    ├── SourceError           (also OSError)      a migration's source could not be read to its end
+    ├── MigrationConflictError                    a migration met something else in the target
     └── ServerError           (also RuntimeError) a local mongod could not be found or started
 
 Errors of the database itself reach the caller as the driver raises them
@@ -29,6 +33,10 @@ class InvalidCursorError(MongoDataLayerError, ValueError):
     """A page cursor that this package did not make."""
 
 
+class InvalidIdError(MongoDataLayerError, ValueError):
+    """An id that is longer than ids may be."""
+
+
 class ExportFormatError(MongoDataLayerError, ValueError):
     """A file that is not a whole, unchanged export of this package; the message says why."""
 
@@ -39,6 +47,18 @@ class NotFoundError(MongoDataLayerError, LookupError):
 
 class StorageError(MongoDataLayerError, OSError):
     """A storage client failed to keep, serve or delete a file."""
+
+
+class SearchTimeoutError(MongoDataLayerError, TimeoutError):
+    """A keyword search took longer than a search may, and was stopped."""
+
+
+class SourceError(MongoDataLayerError, OSError):
+    """The source of a migration could not be read to its end."""
+
+
+class MigrationConflictError(MongoDataLayerError):
+    """A migration met something else under the same id, and was told to stop there."""
 
 
 class ServerError(MongoDataLayerError, RuntimeError):
