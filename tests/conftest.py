@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer.server import LocalServer
-from mongo_datalayer.server.log import ServerLog
+from mongo_datalayer.testing.mongod_log import MongodLog
 
 MEMORY_BYTES = 4 * 1024**3
 """How much memory a server of the tests may be given."""
+
+# What is tested is what comes out, not how fast a busy machine is.
+settings.register_profile(
+    "mongo_datalayer", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("mongo_datalayer")
 
 # No test may depend on what the developer's shell has set.
 for _name in list(os.environ):
@@ -42,7 +49,7 @@ def mongo_uri() -> Iterator[str]:
     """A mongod that lives as long as the test run, in memory where there is enough of it."""
     with tempfile.TemporaryDirectory(prefix="mongod-", dir=_memory()) as folder:
         arguments = ["--setParameter", "enableTestCommands=1"]
-        log = ServerLog(Path(folder) / "mongod.log")
+        log = MongodLog(Path(folder) / "mongod.log")
         with LocalServer(Path(folder), arguments=arguments) as server:
             yield server.uri
             if not server.running:

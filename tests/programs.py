@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -21,7 +22,12 @@ def require_program(*names: str, what: str, how: str) -> Path:
         path = shutil.which(name)
         if path is not None:
             return Path(path)
-    message = f"left out: {what}, as no {names[0]} was found. {how}"
+    return left_out(f"{what}, as no {names[0]} was found. {how}")
+
+
+def left_out(message: str) -> NoReturn:
+    """Skip the test, saying what is left out; with ``MONGO_DATALAYER_TESTS_REQUIRE_ALL=1`` fail."""
+    message = f"left out: {message}"
     if os.environ.get(REQUIRE_ALL) == "1":
         pytest.fail(message)
     pytest.skip(message)
@@ -41,4 +47,11 @@ def require_mongosh() -> Path:
     """The mongo shell, which runs the recipes of the docs."""
     return require_program(
         "mongosh", what="the tests in the mongo shell", how="npm install --global mongosh"
+    )
+
+
+def require_curl() -> Path:
+    """The program that a page's examples send requests with."""
+    return require_program(
+        "curl", what="requests as a page shows them", how="On Debian: apt-get install curl"
     )

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source: a pure core, a thin edge, one direction."""
+"""Which room may import which, read from the source: a pure core, a thin edge, one direction."""
 
 from __future__ import annotations
 
@@ -14,81 +14,49 @@ PACKAGE = "mongo_datalayer"
 SOURCE = Path(__file__).parents[1] / PACKAGE
 DRIVERS = frozenset({"pymongo", "bson", "gridfs", "motor", "mongomock", "mongomock_motor"})
 
-# Every part of the package, lowest first. A part imports only from rows above its own.
-LEVELS = (
-    {"errors", "values", "recent", "ordering", "search"},
-    {"config", "documents", "cursor"},
-    {"codec", "pipelines", "driver", "server"},
-    {"indexes", "retries", "schema", "views"},
-    {"files", "part_items", "roles", "search_index", "users"},
-    {"overflow"},
-    {"large_values"},
-    {"chatkit", "threads"},
-    {"orphans"},
-    {"chat", "elements", "erasure", "health", "retention", "search_coverage"}
-    | {"statistics", "transfer"},
-    {"data_layer"},
-    {"__init__"},
-    {"demo", "testing"},
-    {"cli"},
-)
+# Each room with the rooms that it imports from. The picture is in docs/design/layout.md.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "config": {"errors"},
+    "model": {"errors", "config"},
+    "mongodb": {"errors", "config", "model"},
+    "schema": {"version", "errors", "config", "model", "mongodb"},
+    "files": {"errors", "config", "model", "mongodb"},
+    "search": {"model", "mongodb"},
+    "monitoring": {"errors", "mongodb", "schema", "files"},
+    "storage": {"errors", "config", "model", "mongodb", "files", "search"},
+    "chainlit": {"errors", "config", "model", "mongodb", "schema", "files", "search", "storage"}
+    | {"monitoring"},
+    "chatkit": {"errors", "config", "model", "mongodb", "schema", "files", "storage"},
+    "praisonai": {"errors", "config", "model", "mongodb", "chainlit"},
+    "admin": {"errors", "config", "model", "mongodb", "schema", "files", "search", "storage"}
+    | {"chainlit", "chatkit"},
+    "console": {"errors", "config", "model", "mongodb", "schema", "files", "search", "storage"}
+    | {"chainlit", "admin"},
+    "migrate": {"errors", "config", "model", "mongodb", "files", "chainlit", "chatkit", "admin"},
+    "cli": {"errors", "config", "model", "mongodb", "schema", "files", "search", "admin"}
+    | {"chainlit", "console", "migrate", "demo", "testing", "__init__"},
+    "testing": {"errors", "config", "files", "model", "chainlit", "chatkit", "__init__"},
+    "demo": {"errors", "config", "files", "chatkit", "testing", "server", "__init__"},
+    "server": {"testing"},
+    "__init__": {"version", "errors", "files", "chainlit"},
+}
 
 # Data in, data out: neither a driver nor Chainlit is loaded with them.
 PURE = (
-    *("values", "recent", "ordering", "documents", "cursor", "codec", "pipelines", "search"),
-    *("config", "search_index.words", "search_index.segments"),
+    *("config", "errors", "version", "model.bson_values", "model.cursor", "model.documents"),
+    "model.times",
+    *("search.pattern", "search.ngrams", "search.segments", "chainlit.codec", "chainlit.queries"),
+    "chainlit.updates",
 )
 
-# Where Chainlit is loaded. All other modules can be used without it.
-IMPORT_CHAINLIT = {
-    "chat",
-    "data_layer",
-    "files.client",
-    "files.mount",
-    "demo.app",
-    "demo.samples",
-    "testing.contract",
-}
-
-# Where ChatKit is loaded. It is an extra.
-IMPORT_CHATKIT = {
-    "chatkit.errors",
-    "chatkit.payloads",
-    "chatkit.store",
-    "chatkit.uploads",
-    "demo.chatkit_app",
-    "testing.chatkit_contract",
-}
-
-# What talks to MongoDB, or names the driver's errors and types. `cli` explains them to people.
-IMPORT_DRIVER = {
-    "driver",
-    "retries",
-    "indexes",
-    "schema",
-    "overflow",
-    "large_values",
-    "search_coverage",
-    "search_index.building",
-    "threads.archive",
-    "threads.conversations",
-    "threads.heads",
-    "threads.steps",
-    "users",
-    "health",
-    "orphans",
-    "data_layer",
-    "chatkit.archive",
-    "chatkit.attachments",
-    "chatkit.threads",
-    "files.bucket",
-    "files.documents",
-    "server.local",
-    "erasure",
-    "transfer.records",
-    "cli.connection",
-    "cli.failure",
-}
+# Rooms that may load Chainlit, ChatKit (an extra) and the driver. All others work without them.
+LOADS_CHAINLIT = {"chainlit", "files", "monitoring", "demo", "testing", "praisonai"}
+LOADS_CHATKIT = {"chatkit", "demo", "testing"}
+LOADS_DRIVER = {"mongodb", "schema", "files", "search", "storage", "chainlit", "chatkit", "admin"}
+# The commands explain the driver's errors to people.
+LOADS_DRIVER |= {"console", "migrate", "monitoring", "cli", "testing"}
 
 
 def module_of(path: Path) -> str:
@@ -152,22 +120,25 @@ def part(module: str) -> str:
     return module.partition(".")[0]
 
 
-def level(module: str) -> int:
-    return next(number for number, parts in enumerate(LEVELS) if part(module) in parts)
+def test_every_room_has_its_row() -> None:
+    assert set(ROOMS) == {part(module) for module in MODULES}
 
 
-def test_every_part_has_its_level() -> None:
-    listed = [name for parts in LEVELS for name in parts]
-
-    assert sorted(listed) == sorted({part(module) for module in MODULES})
+def test_the_rows_have_no_circle() -> None:
+    TopologicalSorter(ROOMS).prepare()
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_lower_never_imports_higher(module: str) -> None:
-    others = {other for other in own_imports(module) if part(other) != part(module)}
+def test_a_module_imports_only_from_the_rooms_of_its_row(module: str) -> None:
+    others = {part(other) for other in own_imports(module)} - {part(module)}
 
-    wrong = {other for other in others if level(other) >= level(module)}
-    assert not wrong, f"{module} imports {wrong}"
+    assert others <= ROOMS[part(module)]
+
+
+def test_the_two_fronts_never_meet_and_do_not_know_the_tools() -> None:
+    for front, other in (("chainlit", "chatkit"), ("chatkit", "chainlit")):
+        for module in (name for name in MODULES if part(name) == front):
+            assert not {part(each) for each in loaded(module)} & {other, "admin", "cli"}, module
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
@@ -176,26 +147,22 @@ def test_no_module_imports_itself_by_a_detour() -> None:
     assert set(TopologicalSorter(graph).static_order()) == set(MODULES)
 
 
-def test_chainlit_is_imported_only_where_it_is_met() -> None:
-    assert {module for module in MODULES if "chainlit" in packages(module)} == IMPORT_CHAINLIT
+@pytest.mark.parametrize("module", MODULES)
+def test_chainlit_chatkit_and_the_driver_are_loaded_only_where_they_are_met(module: str) -> None:
+    """``chatkit`` is the other package here, ``mongo_datalayer.chatkit`` this one's room."""
+    for package, rooms in (
+        ({"chainlit"}, LOADS_CHAINLIT),
+        ({"chatkit"}, LOADS_CHATKIT),
+        (DRIVERS, LOADS_DRIVER),
+    ):
+        assert part(module) in rooms or not packages(module) & package
 
 
-def test_chatkit_is_imported_only_where_it_is_met() -> None:
-    """``chatkit`` is the other package here, ``mongo_datalayer.chatkit`` this one's part."""
-    assert {module for module in MODULES if "chatkit" in packages(module)} == IMPORT_CHATKIT
-    for module in sorted(name for name in MODULES if part(name) == "chatkit"):
-        assert "chainlit" not in {name for other in loaded(module) for name in packages(other)}
-
-
-@pytest.mark.parametrize(
-    "module", ["erasure", "health", "orphans", "retention", "statistics", "transfer.incoming"]
-)
-def test_the_tools_need_no_chatkit(module: str) -> None:
-    assert not loaded(module) & IMPORT_CHATKIT
-
-
-def test_the_driver_is_imported_only_where_mongodb_is_met() -> None:
-    assert {module for module in MODULES if packages(module) & DRIVERS} == IMPORT_DRIVER
+@pytest.mark.parametrize("room", ["admin", "cli"])
+def test_the_tools_need_neither_chainlit_nor_chatkit(room: str) -> None:
+    for module in (name for name in MODULES if part(name) == room):
+        for other in loaded(module):
+            assert not packages(other) & {"chatkit", "chainlit"}, f"{module} loads {other}"
 
 
 @pytest.mark.parametrize("module", PURE)
@@ -204,20 +171,13 @@ def test_a_pure_module_loads_neither_driver_nor_chainlit(module: str) -> None:
         assert not packages(other) & {*DRIVERS, "chainlit"}, f"{module} loads {other}"
 
 
-@pytest.mark.parametrize("module", sorted(set(PURE) - {"ordering"}))
+@pytest.mark.parametrize("module", PURE)
 def test_a_pure_module_does_not_wait(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
     waits = [node for node in ast.walk(tree) if isinstance(node, (ast.AsyncFunctionDef, ast.Await))]
     assert not waits
     assert not packages(module) & {"asyncio", "threading", "socket", "subprocess"}
-
-
-def test_collections_are_talked_to_by_one_module_each() -> None:
-    """Above them nobody knows what a collection is."""
-    for module in ("chat", "elements", "data_layer"):
-        names = {item for name, item in imports(module) if name == f"{PACKAGE}.driver"}
-        assert not names & {"open_collection", "aggregate", "Collection"}
 
 
 def test_the_reading_of_imports_sees_all_kinds() -> None:

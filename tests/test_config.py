@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_the_defaults() -> None:
     settings = Settings.load()
 
     assert settings.uri is None
-    assert settings.database == "chainlit"
+    assert settings.database is None
     assert settings.timeout_ms == DEFAULT_TIMEOUT_MS == 20_000
     assert settings.files_secret is None
     assert settings.files_link_seconds == DEFAULT_LINK_SECONDS
@@ -111,3 +112,34 @@ def test_a_layer_takes_a_uri_or_a_client(given: dict[str, object]) -> None:
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'creation', not 'name'"):
         MongoDataLayer("mongodb://localhost", order_by="name")  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_blank_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    for name, field in Settings.model_fields.items():
+        monkeypatch.setenv(str(field.validation_alias or f"MONGO_DATALAYER_{name}".upper()), value)
+
+    assert Settings.load().files_secret is None
+    assert Settings.load().files_url is None
+    assert Settings.load().timeout_ms == DEFAULT_TIMEOUT_MS
+
+
+def test_a_file_has_variables_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "variables"
+    file.write_text("MONGODB_URI='mongodb://file'\nMONGODB_DATABASE=talks\nOTHER=ignored\n")
+    monkeypatch.setenv("MONGODB_DATABASE", "mine")
+
+    assert Settings.load(str(file)).uri == "mongodb://file"
+    assert Settings.load(str(file)).database == "mine"
+    assert Settings.load(str(tmp_path / "missing")).uri is None
+    assert Settings.load().uri is None
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "variables"
+    file.write_bytes(b"MONGODB_URI=\xff\xfe")
+
+    with pytest.raises(ConfigurationError, match=r"variables cannot be read"):
+        Settings.load(str(file))

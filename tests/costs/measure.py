@@ -6,7 +6,7 @@ ids and times are fixed, so the figures are the same in every run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,8 +25,9 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from mongo_datalayer import MongoDataLayer, overflow
+from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.files import FileLinks, GridFSStorageClient
+from mongo_datalayer.storage import overflow
 from tests.costs.figures import Figures
 from tests.costs.operations import (
     IN_A_NEW_THREAD,
@@ -151,19 +152,38 @@ def profiled(database: Database[dict[str, Any]]) -> Iterator[list[dict[str, Any]
     found.extend(database["system.profile"].find(ours))
 
 
-async def measure(uri: str) -> dict[str, dict[str, Figures]]:
-    """Count everything; uses, and drops, the database :data:`DATABASE`."""
+class Call(NamedTuple):
+    """An operation that is about to be called.
+
+    Attributes:
+        section: Title of the section.
+        name: Name of the operation.
+        operation: The operation.
+        target: What it works on.
+        database: Where everything is stored, on a client of its own.
+    """
+
+    section: str
+    name: str
+    operation: Operation
+    target: Target
+    database: Database[dict[str, Any]]
+
+
+async def calls(uri: str, listener: CommandListener) -> AsyncIterator[Call]:
+    """Every operation of every section, each on the same stored documents.
+
+    Uses, and drops, the database :data:`DATABASE`. The ``listener`` hears what the layer sends.
+    """
     context_var.set(cast("Any", None))  # outside of any chat
-    traffic = Traffic()
     with MongoClient[dict[str, Any]](uri, tz_aware=True) as beside:
         database = beside[DATABASE]
         beside.drop_database(DATABASE)
         async with AsyncMongoClient[dict[str, Any]](
-            uri, event_listeners=[traffic], appname=APP_NAME
+            uri, event_listeners=[listener], appname=APP_NAME
         ) as client:
             users = await store(layer_of(client), database)
             stored = snapshot(database)
-            table: dict[str, dict[str, Figures]] = {title: {} for title in SECTIONS}
             for title, section in SECTIONS.items():
                 for name, operation in section.operations.items():
                     target = Target(
@@ -171,13 +191,21 @@ async def measure(uri: str) -> dict[str, dict[str, Figures]]:
                     )
                     if not section.new_layer:
                         await meet(target)
-                    put_back(database, stored)
-                    traffic.clear()
-                    with profiled(database) as profile:
-                        await operation(target)
-                    table[title][name] = figures(traffic, profile)
-                    put_back(database, stored)
+                    resolve(database, stored)
+                    yield Call(title, name, operation, target, database)
+                    resolve(database, stored)
         beside.drop_database(DATABASE)
+
+
+async def measure(uri: str) -> dict[str, dict[str, Figures]]:
+    """Count everything."""
+    traffic = Traffic()
+    table: dict[str, dict[str, Figures]] = {title: {} for title in SECTIONS}
+    async for call in calls(uri, traffic):
+        traffic.clear()
+        with profiled(call.database) as profile:
+            await call.operation(call.target)
+        table[call.section][call.name] = figures(traffic, profile)
     return table
 
 
@@ -215,10 +243,10 @@ async def store(layer: MongoDataLayer, database: Database[dict[str, Any]]) -> Ma
     await store_thread(layer, SHORT, user.id, SHORT_STEPS)
     await store_thread(layer, LONG, user.id, LONG_STEPS)
     await layer.update_thread(FULL, name="Chat", user_id=user.id)
-    head: Mapping[str, Any] = {}
-    while head.get("bytes", 0) < overflow.BOUNDS.head:
-        await layer.create_step(step(FULL, len(head.get("steps", ()))))
-        head = database["threads"].find_one({"_id": FULL}) or {}
+    main: Mapping[str, Any] = {}
+    while main.get("bytes", 0) < overflow.BOUNDS.main:
+        await layer.create_step(step(FULL, len(main.get("steps", ()))))
+        main = database["threads"].find_one({"_id": FULL}) or {}
     without_long = await layer.create_user(User(identifier="cyd"))
     await store_others(layer, "cyd", without_long.id)
     await store_thread(layer, "cyd's", without_long.id, SHORT_STEPS)
@@ -250,15 +278,15 @@ async def store_thread(layer: MongoDataLayer, thread: str, user_id: str, steps: 
 
 def snapshot(database: Database[dict[str, Any]]) -> Stored:
     """All that is stored; the threads were used last when their newest step was made."""
-    for head in database["threads"].find():
-        newest = str(max(each["createdAt"] for each in head["steps"]))
+    for main in database["threads"].find():
+        newest = str(max(each["createdAt"] for each in main["steps"]))
         used = datetime.fromisoformat(newest.replace("Z", "+00:00"))
-        database["threads"].update_one({"_id": head["_id"]}, {"$set": {"updatedAt": used}})
+        database["threads"].update_one({"_id": main["_id"]}, {"$set": {"updatedAt": used}})
     names = database.list_collection_names()
     return Stored(hashes(database), {name: list(database[name].find()) for name in names})
 
 
-def put_back(database: Database[dict[str, Any]], stored: Stored) -> None:
+def resolve(database: Database[dict[str, Any]], stored: Stored) -> None:
     """Store what was there before; the server forgets which indexes it preferred."""
     for name, now in hashes(database).items():
         if now != stored.hashes.get(name):

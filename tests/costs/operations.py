@@ -12,7 +12,8 @@ from chainlit.types import Feedback, Pagination, ThreadFilter
 from chainlit.user import User
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.cursor import Cursor
+from mongo_datalayer.model.cursor import Cursor
+from tests.chainlit.chats import in_chat
 
 IMAGE = "https://example.org/i.png"
 WORDS = "What a model may have answered, with some words more. " * 18
@@ -45,6 +46,11 @@ class Target(NamedTuple):
 
 Operation = Callable[[Target], Awaitable[Any]]
 
+NOT_OF_A_CHAT = frozenset(
+    {"begin", "build_debug_url", "check_indexes", "close", "create_indexes", "messages"}
+)
+"""Methods of the layer that no chat calls."""
+
 
 def step(thread: str, number: int, **fields: Any) -> StepDict:
     """A step of about 1.3 kB."""
@@ -75,6 +81,16 @@ def image(thread: str, name: str, number: int, **fields: Any) -> Image:
         for_id=step(thread, number)["id"],
         **(fields or {"url": IMAGE}),
     )
+
+
+def in_its_chat(operation: Operation) -> Operation:
+    """An operation as Chainlit calls it, in a session of the thread."""
+
+    async def call(target: Target) -> None:
+        with in_chat(target.thread):
+            await operation(target)
+
+    return call
 
 
 def page(first: int = PAGE, cursor: str | None = None, **filters: Any) -> Operation:
@@ -113,6 +129,7 @@ OF_THREADS: Mapping[str, Operation] = {
     "update_thread name": lambda t: t.layer.update_thread(t.thread, name="Other"),
     "update_thread user": lambda t: t.layer.update_thread(t.thread, user_id=t.user_id),
     "update_thread metadata": lambda t: t.layer.update_thread(t.thread, metadata={"a": 1}),
+    "update_pinned_state": lambda t: t.layer.update_pinned_state(t.thread, True),
     "delete_thread": lambda t: t.layer.delete_thread(t.thread),
     "delete_user_session": lambda t: t.layer.delete_user_session(f"{t.thread} session"),
     "delete_user_session in vain": lambda t: t.layer.delete_user_session("none"),
@@ -132,7 +149,8 @@ OF_THREADS: Mapping[str, Operation] = {
 OF_STEPS: Mapping[str, Operation] = {
     "create_step again": lambda t: t.layer.create_step(t.step()),
     "update_step": lambda t: t.layer.update_step(t.step(output="Shorter words.")),
-    "delete_step": lambda t: t.layer.delete_step(t.step()["id"]),
+    "delete_step": in_its_chat(lambda t: t.layer.delete_step(t.step()["id"])),
+    "delete_step by its id": lambda t: t.layer.delete_step(t.step()["id"]),
     "set_step_favorite": lambda t: t.layer.set_step_favorite(t.step(), True),
     "upsert_feedback": lambda t: t.layer.upsert_feedback(t.feedback(0, t.thread)),
     "upsert_feedback by its step": lambda t: t.layer.upsert_feedback(t.feedback(0)),
@@ -157,5 +175,5 @@ IN_A_NEW_THREAD: Mapping[str, Operation] = {
     ),
     "get_thread": lambda t: t.layer.get_thread(t.thread),
     "delete_thread": lambda t: t.layer.delete_thread(t.thread),
-    "delete_step": lambda t: t.layer.delete_step("none"),
+    "delete_step": in_its_chat(lambda t: t.layer.delete_step("none")),
 }

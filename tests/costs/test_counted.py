@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient
 from mongo_datalayer import MongoDataLayer
 from tests.costs.figures import REWRITE, Figures, differences, markdown, read
 from tests.costs.measure import SECTIONS, measure
+from tests.costs.operations import NOT_OF_A_CHAT
 from tests.costs.page import expected
 
 SERVER = "6.0."
@@ -35,7 +36,7 @@ def test_every_operation_is_counted() -> None:
         for name, _ in inspect.getmembers(MongoDataLayer, inspect.iscoroutinefunction)
         if not name.startswith("_")
     }
-    assert counted == methods - {"close", "build_debug_url", "create_indexes"}
+    assert counted == methods - NOT_OF_A_CHAT
 
 
 def test_the_table_is_read_as_it_was_written() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import driver
+from mongo_datalayer.mongodb import client as driver
 from tests.costs.commands import Commands, name
 
 Dict = dict[str, Any]
@@ -22,9 +22,9 @@ async def read(uri: str, database: str, **options: Any) -> tuple[list[Any], list
         collection = driver.open_collection(client[database], "c")
         with commands.counted() as sent:
             found = [
-                await driver.find_one(collection, FIND),
-                await driver.find_one(collection, FIND, {"_id": 1}),
-                await driver.find_one(collection, {"_id": "none"}),
+                await collection.find_one(FIND),
+                await collection.find_one(FIND, {"_id": 1}),
+                await collection.find_one({"_id": "none"}),
                 await driver.aggregate(collection, [{"$sort": {"_id": 1}}]),
             ]
         return found, list(sent)

@@ -14,6 +14,7 @@ from pymongo import AsyncMongoClient
 
 from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.testing.contract import step
+from tests.chainlit.chats import in_chat
 from tests.costs.commands import EXPLAINED, Commands, examined, explain, name, stages
 
 IMAGE = "https://example.org/i.png"
@@ -50,6 +51,11 @@ async def chat(mongo_uri: str, database_name: str) -> AsyncIterator[Chat]:
 Operation = Callable[[Chat], Awaitable[Any]]
 
 
+async def delete_in_its_chat(chat: Chat, step_id: str) -> None:
+    with in_chat("t"):
+        await chat.layer.delete_step(step_id)
+
+
 def page(cursor: str | None = None, **filters: Any) -> Operation:
     return lambda c: c.layer.list_threads(
         Pagination(first=20, cursor=cursor),
@@ -69,20 +75,15 @@ ONE_COMMAND: dict[str, Operation] = {
         Image(id="e2", name="i", url=IMAGE, thread_id="t", for_id="s1")
     ),
     "delete_element": lambda c: c.layer.delete_element("e1", "t"),
-    "delete_element without a thread": lambda c: c.layer.delete_element("e1"),
     "create_step": lambda c: c.layer.create_step(step_dict=step("t")),
     "create_step in a new thread": lambda c: c.layer.create_step(step_dict=step("new")),
     "update_step": lambda c: c.layer.update_step(step_dict=step("t", id="s4", output="more")),
-    "delete_step": lambda c: c.layer.delete_step("s6"),
+    "delete_step": lambda c: delete_in_its_chat(c, "s6"),
     "set_step_favorite": lambda c: c.layer.set_step_favorite(step("t", id="s4"), True),
     "get_favorite_steps": lambda c: c.layer.get_favorite_steps(c.user.id),
     "upsert_feedback": lambda c: c.layer.upsert_feedback(
         Feedback(forId="s5", value=0, threadId="t")
     ),
-    "upsert_feedback without a thread": lambda c: c.layer.upsert_feedback(
-        Feedback(forId="s5", value=0)
-    ),
-    "delete_feedback": lambda c: c.layer.delete_feedback("f2"),
     "update_thread of a known user": lambda c: c.layer.update_thread(
         "t2", name="N", user_id=c.user.id, tags=["x"], metadata={"a": 1, "b": None}
     ),
@@ -96,6 +97,12 @@ ONE_COMMAND: dict[str, Operation] = {
 }
 
 TWO_COMMANDS: dict[str, Operation] = {
+    "delete_feedback": lambda c: c.layer.delete_feedback("f2"),
+    "delete_element without a thread": lambda c: c.layer.delete_element("e1"),
+    "delete_step outside of its chat": lambda c: c.layer.delete_step("s7"),
+    "upsert_feedback without a thread": lambda c: c.layer.upsert_feedback(
+        Feedback(forId="s5", value=0)
+    ),
     "delete_user_session": lambda c: c.layer.delete_user_session("session"),
     "update_thread of an unknown user": lambda c: MongoDataLayer(
         client=c.client, database=c.database
@@ -111,25 +118,30 @@ LOOKS_INSIDE = (
 
 
 async def add_long_thread(chat: Chat, thread_id: str = "long", minutes: int = 0) -> None:
-    """A thread of the user's with a part, and what is looked for in that."""
+    """A thread of the user's with an overflow document, and what is looked for in that."""
     marked = {"id": f"{thread_id} old", "output": "words", "metadata": {"favorite": True}}
     found = {
         **marked,
         "feedback": {"id": f"{thread_id} f", "forId": f"{thread_id} old", "value": 1},
     }
-    part = {"_id": f"{thread_id} part", "thread": thread_id, "steps": [found], "elements": []}
+    overflow = {
+        "_id": f"{thread_id} overflow",
+        "thread": thread_id,
+        "steps": [found],
+        "elements": [],
+    }
     time = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=minutes)
-    head = {
+    main = {
         "_id": thread_id,
         "userId": chat.user.id,
         "createdAt": time,
         "updatedAt": time,
         "steps": [{"id": f"{thread_id} new", "output": "nothing"}],
         "overflow": True,
-        "parts": [part["_id"]],
+        "overflowIds": [overflow["_id"]],
     }
-    await chat.client[chat.database]["thread_overflow"].insert_one(part)
-    await chat.client[chat.database]["threads"].insert_one(head)
+    await chat.client[chat.database]["thread_overflow"].insert_one(overflow)
+    await chat.client[chat.database]["threads"].insert_one(main)
 
 
 @pytest.mark.parametrize("operation", ONE_COMMAND)
@@ -151,7 +163,7 @@ async def test_two_commands(chat: Chat, operation: str) -> None:
 async def test_a_step_with_others_below_it_is_deleted_by_three_commands(chat: Chat) -> None:
     await chat.layer.create_step(step_dict=step("t", id="below", parentId="s6"))
     with chat.commands.counted() as sent:
-        await chat.layer.delete_step("s6")
+        await delete_in_its_chat(chat, "s6")
     assert [name(command) for command in sent] == ["findAndModify", "find", "findAndModify"]
     thread: Any = await chat.layer.get_thread("t")
     ids = [each["id"] for each in thread["steps"]]
@@ -204,7 +216,7 @@ async def test_every_query_uses_an_index(chat: Chat) -> None:
     await layer.create_step(step_dict=step("t", id="u", name="filled"))
     await layer.create_element(Image(id="e1", name="i", url=IMAGE, thread_id="t"))
     await layer.delete_feedback("none")
-    for operation in (*ONE_COMMAND.values(), *TWO_COMMANDS.values()):
+    for operation in (*TWO_COMMANDS.values(), *ONE_COMMAND.values()):
         await operation(chat)
     await add_long_thread(chat)
     for name_of in LOOKS_INSIDE:

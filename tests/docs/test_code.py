@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from chainlit.config import config
 from chainlit.server import app as chainlit_app
+from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.files.route import ROUTE_NAME
 from tests.docs.pages import DOCS, PAGES, README, code_blocks, page_name
+from tests.docs.reader import environment, free_port, serving
+from tests.migrate.sources import TABLES
 
 GETTING_STARTED = DOCS / "getting-started.md"
 CONFIGURATION = DOCS / "configuration.md"
@@ -82,9 +87,7 @@ async def test_the_file_example_mounts_the_route(
 
     names = _run(example)
 
-    assert getattr(chainlit_app.router.routes[0], "name", None) == ROUTE_NAME
-    assert config.code.data_layer is not None
-    assert config.code.data_layer() is names["layer"]
+    assert getattr(names["app"].router.routes[0], "name", None) == ROUTE_NAME
     await names["layer"].close()
 
 
@@ -96,11 +99,63 @@ async def test_the_examples_of_the_configuration_run(code: str) -> None:
     await names["client"].close()
 
 
+async def test_the_example_of_the_search_index_makes_a_layer(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", mongo_uri)
+
+    names = _run(code_blocks(DOCS / "administration.md", "python")[0])
+
+    assert isinstance(names["layer"], MongoDataLayer)
+    await names["layer"].close()
+
+
+async def test_the_example_of_a_migration_moves_a_database(
+    database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(tmp_path / "chainlit.db") as old:
+        for name, columns in TABLES.items():
+            old.execute(f"CREATE TABLE {name} ({columns})")
+        old.execute("INSERT INTO users (id, identifier, metadata) VALUES ('u1', 'alice', '{}')")
+    old.close()
+    monkeypatch.chdir(tmp_path)
+    (example,) = code_blocks(DOCS / "migrating.md", "python")
+
+    await _run(example)["move"](database)
+
+    assert await database.users.count_documents({"identifier": "alice"}) == 1
+
+
 async def test_the_examples_with_mongomock_run() -> None:
     assert isinstance(_run(code_blocks(README, "python")[1])["layer"], MongoDataLayer)
     example = next(c for c in code_blocks(GETTING_STARTED, "python") if "async def test_" in c)
 
-    await _run(example)["test_a_user_is_kept"]()
+    test = _run(example)["test_a_user_is_kept"]
+
+    # The page names pytest-asyncio, and nothing else configures it there.
+    assert [mark.name for mark in test.pytestmark] == ["asyncio"]
+    await test()
+
+
+def test_the_first_app_of_getting_started_runs_by_the_pages_commands(
+    mongo_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(code_blocks(GETTING_STARTED, "python")[0], encoding="utf-8")
+    shell = code_blocks(GETTING_STARTED, "sh")
+    (run,) = (block for block in shell if block.startswith("chainlit run"))
+    (secret,) = (block for block in shell if "CHAINLIT_AUTH_SECRET" in block)
+    set_secret = next(line for line in secret.splitlines() if "CHAINLIT_AUTH_SECRET" in line)
+    port = free_port()
+    script = f"{set_secret}\nexec {run.strip()} --headless --port {port}"
+    env = environment(MONGODB_URI=mongo_uri, MONGODB_DATABASE=database_name)
+    env["CHAINLIT_APP_ROOT"] = str(tmp_path)
+
+    with serving(["bash", "-ec", script], tmp_path, port, env) as log:
+        login = {"username": "alice", "password": "alice"}
+        answer = httpx.post(f"http://127.0.0.1:{port}/login", data=login, timeout=30)
+
+    assert answer.status_code == 200, log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def _run(code: str) -> dict[str, Any]:

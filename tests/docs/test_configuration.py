@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.config import Settings
-from tests.docs.pages import DOCS, table_rows
+from mongo_datalayer.config import LEAST_SERVER, LEAST_SERVER_OF_VIEWS, Settings
+from tests.docs.pages import DOCS, PAGES, table_rows
 
 ROWS = {cells[0].strip("`"): cells[1:] for cells in table_rows(DOCS / "configuration.md")}
 
@@ -31,3 +31,16 @@ def test_every_argument_is_described_with_its_default() -> None:
         if parameter.default is not None:
             quote = '"' if isinstance(parameter.default, str) else ""
             assert default == f"`{quote}{parameter.default}{quote}`"
+
+
+def test_the_oldest_servers_are_named_on_one_page() -> None:
+    least, least_of_views = (
+        ".".join(map(str, version)) for version in (LEAST_SERVER, LEAST_SERVER_OF_VIEWS)
+    )
+    stated = f"MongoDB {least} is the oldest that works, and the views need {least_of_views}."
+
+    assert stated in (DOCS / "which-mongodb.md").read_text(encoding="utf-8")
+    others = [
+        page.name for page in PAGES if f"{least} or newer" in page.read_text(encoding="utf-8")
+    ]
+    assert others == []

@@ -10,12 +10,12 @@ import pytest
 from bson import json_util
 from pydantic import BaseModel
 
-from mongo_datalayer import values
-from mongo_datalayer.codec import read_thread
-from mongo_datalayer.documents import LargeValue, OverflowDocument, Stored, ThreadDocument
-from mongo_datalayer.indexes import DECLARED, SEARCH
-from mongo_datalayer.large_values import is_value_key
-from mongo_datalayer.search_index.segments import Draft
+from mongo_datalayer.chainlit.codec import read_thread
+from mongo_datalayer.model import bson_values as values
+from mongo_datalayer.model.documents import LargeValue, OverflowDocument, Stored, ThreadDocument
+from mongo_datalayer.schema.indexes import DECLARED, SEARCH
+from mongo_datalayer.search.segments import SegmentBuilder
+from mongo_datalayer.storage.large_values import is_value_key
 from tests.docs.pages import DOCS, README, code_blocks, table_rows
 
 DATA_MODEL = DOCS / "data-model.md"
@@ -23,14 +23,14 @@ CHATKIT = DOCS / "chatkit.md"
 DOCUMENTS = [*code_blocks(README, "json"), *code_blocks(DATA_MODEL, "json")]
 
 
-SHOWN = ["README", "a thread", "a head", "a part"]
+SHOWN = ["README", "a thread", "a main document", "an overflow document"]
 
 
 def test_every_kind_of_document_is_shown() -> None:
     assert len(DOCUMENTS) == len(SHOWN)
     stored = [_stored(text) for text in DOCUMENTS]
-    assert ["parts" in document for document in stored] == [False, False, True, False]
-    assert stored[3]["_id"] in stored[2]["parts"]
+    assert ["overflowIds" in document for document in stored] == [False, False, True, False]
+    assert stored[3]["_id"] in stored[2]["overflowIds"]
     assert stored[3]["thread"] == stored[2]["_id"]
 
 
@@ -85,12 +85,11 @@ def _described() -> set[str]:
 
 
 def test_every_field_of_a_segment_is_described() -> None:
-    draft = Draft()
-    draft.add(0, {"name": "some words"})
-    pages = list(draft.pages())
+    builder = SegmentBuilder(1)
+    builder.add(0, {"name": "some words"})
+    pages = list(builder.pages())
 
-    assert {"words", "joints"} <= {name for page in pages for name in page}
-    assert {name for document in (draft.head(), *pages) for name in document} <= _described()
+    assert {name for document in (builder.header(), *pages) for name in document} <= _described()
 
 
 def test_every_field_of_every_document_is_described() -> None:
@@ -98,7 +97,7 @@ def test_every_field_of_every_document_is_described() -> None:
 
     for model in Stored.__subclasses__():
         fields = {field.alias or name for name, field in model.model_fields.items()}
-        if model.__name__ not in {"DeletedStep", "SessionState"}:  # described in the text
+        if model.__name__ not in {"DeletedItem", "SessionState"}:  # described in the text
             assert fields <= described, model.__name__
 
 

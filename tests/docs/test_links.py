@@ -10,11 +10,12 @@ from click import Command, Group
 
 from mongo_datalayer.cli import main
 from mongo_datalayer.config import Settings
+from tests.cli.commands import subcommands
 from tests.docs.pages import DOCS, PAGES, README, ROOT, anchors, page_name, prose, table_rows
 
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _COMMAND = re.compile(r"\bmongo-datalayer ((?:[a-z][a-z-]* ?)+)")
-_VARIABLE = re.compile(r"\bMONGO_DATALAYER_[A-Z_]+[A-Z]\b")
+_VARIABLE = re.compile(r"\bMONGO_DATALAYER_(?!TESTS_)[A-Z_]+[A-Z]\b")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -45,6 +46,13 @@ def test_every_page_of_the_docs_is_linked_from_another() -> None:
     assert {page for page in PAGES if page != README} <= linked
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=page_name)
+def test_a_page_is_in_the_navigation_of_the_site(page: Path) -> None:
+    site = (ROOT / "scripts" / "mkdocs.yml").read_text(encoding="utf-8")
+
+    assert f"- {page.name}\n" in site.partition("\nnav:\n")[2]
+
+
 @pytest.mark.parametrize("page", [README, *sorted(DOCS.glob("*.md"))], ids=page_name)
 def test_the_commands_on_a_page_exist(page: Path) -> None:
     for words in _COMMAND.findall(page.read_text(encoding="utf-8")):
@@ -56,7 +64,7 @@ def _command(words: list[str]) -> Command | None:
     for word in words:
         if not isinstance(found, Group):  # what follows are arguments, or prose
             break
-        found = found.commands.get(word)
+        found = subcommands(found).get(word)
     return found
 
 
@@ -79,8 +87,12 @@ def test_every_dependency_has_its_reason() -> None:
     assert set(needed) == explained - {"Package"}
 
 
-def test_the_scripts_of_the_readme_are_there() -> None:
-    named = re.findall(r"\bscripts/\w+(?:\.py)?", README.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=page_name)
+def test_the_scripts_and_extras_on_a_page_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
-    assert {"scripts/demo", "scripts/test", "scripts/create_indexes.py"} <= set(named)
-    assert all((ROOT / name).is_file() for name in named)
+    for name in re.findall(r"(?<![\w/])scripts/\w+(?:\.\w+)?", text):
+        assert (ROOT / name).is_file(), name
+    for extra in re.findall(r"pip install '[^']*\[([a-z]+)\]'", text):
+        assert f"\n{extra} = [" in project, extra

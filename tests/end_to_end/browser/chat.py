@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 
 # The test machine may be busy; a step that succeeds takes far less.
 PATIENCE_MS = 20_000
-# The answer to an upload is not a change of the page yet, and the page shows none.
-RENDERING_MS = 500
-TYPED = 4
-TYPED_MS = PATIENCE_MS // TYPED
-LAST_WORDS = "This conversation in the mongo shell:"
+
+# Chainlit replaces the field, and what was typed into it, twice: when the messages of a resumed
+# thread arrive, the one on the welcome screen, and when the address of a new chat changes from / to
+# /thread/ID, the one below the first answer. The sidebar marks a thread once its page is drawn.
+SETTLED = """() => {
+    const field = document.querySelector("#chat-input");
+    const fresh = field !== null && field.closest("#welcome-screen") !== null;
+    if (field === null || fresh !== (location.pathname === "/")) return false;
+    const id = location.pathname.split("/").pop();
+    return fresh || document.querySelector(`[id="thread-${id}"] [data-active=true]`) !== null;
+}"""
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -37,6 +41,10 @@ class Chat:
         return self.page.locator("#chat-input")
 
     @property
+    def submit(self) -> Locator:
+        return self.page.locator("#chat-submit")
+
+    @property
     def thread_id(self) -> str:
         """The thread the address bar names."""
         self.page.wait_for_url("**/thread/*")
@@ -44,39 +52,45 @@ class Chat:
 
     def ask(self, question: str) -> None:
         """Send ``question`` and wait for the whole answer."""
-        answered = self.page.get_by_text(LAST_WORDS).count()
         self._type(question)
-        # Enter would be lost while the socket is not there yet.
-        self.page.locator("#chat-submit").click()
-        expect(self.page.get_by_text(LAST_WORDS)).to_have_count(answered + 1)
-        expect(self.answers.last.locator("svg.lucide-thumbs-down")).to_be_visible()
-
-    def _type(self, words: str) -> None:
-        """Type, once more if the page has emptied the field meanwhile, as when it has resumed."""
-        submit = self.page.locator("#chat-submit")
-        for _ in range(TYPED):
-            self.composer.fill(words)
-            with suppress(AssertionError):
-                return expect(submit).to_be_enabled(timeout=TYPED_MS)
-        raise AssertionError(f"{words!r} cannot be sent: {self.composer.inner_text()!r}")
+        self._send()
 
     def attach(self, words: str, name: str, mime: str, content: bytes) -> None:
-        """Send ``words`` with a file."""
-        self.composer.fill(words)
-        # Before the socket is there nothing can be sent, and an upload finds no session.
-        expect(self.page.locator("#chat-submit")).to_be_enabled()
+        """Send ``words`` with a file and wait for the whole answer."""
+        self._type(words)
         with self.page.expect_response("**/project/file?*") as answer:
             self.page.locator("input[type=file]").first.set_input_files(
                 {"name": name, "mimeType": mime, "buffer": content}
             )
         assert answer.value.ok
-        self.page.wait_for_timeout(RENDERING_MS)
-        self.page.locator("#chat-submit").click()
+        # From here on the button is disabled until the page has seen that response, too.
+        expect(self.page.locator("#attachments")).to_be_visible()
+        self._send()
+
+    def _type(self, words: str) -> None:
+        """Fill the field that stays, and wait for the socket: without it an upload fails."""
+        self._settle()
+        self.composer.fill(words)
+        expect(self.submit).to_be_enabled()
+
+    def _settle(self) -> None:
+        try:
+            self.page.wait_for_function(SETTLED)
+        except Error as exc:
+            shown = self.page.locator("body").inner_text()
+            raise AssertionError(f"{self.page.url} shows no field that stays: {shown}") from exc
+
+    def _send(self) -> None:
+        answered = self.answers.count()
+        self.submit.click()
+        expect(self.answers).to_have_count(answered + 1)
+        # Chainlit offers the thumbs once an answer is complete.
+        expect(self.answers.last.locator("svg.lucide-thumbs-down")).to_be_visible()
 
     def open(self, thread_id: str) -> None:
-        """Open a thread by its address and wait until it can be gone on with."""
+        """Open a thread by its address and wait until you can go on with it."""
         self.page.goto(f"{self.address}/thread/{thread_id}")
-        expect(self.composer).to_be_visible()
+        self._settle()
         expect(self.answers.last).to_be_visible()
 
     @property

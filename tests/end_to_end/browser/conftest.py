@@ -12,20 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from tests.browser.chat import Chat
 from tests.demo_process import DemoProcess
+from tests.end_to_end.browser.chat import Chat
+from tests.end_to_end.chromium import running_browser
 from tests.programs import require_chromium
-
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
-    *("--disable-component-update", "--disable-sync"),
-    # Fonts and styles from elsewhere: no test waits for them.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 
 
 @pytest.fixture(scope="package")
@@ -50,10 +44,8 @@ def assert_no_failures(log: str) -> None:
 
 @pytest.fixture(scope="package")
 def browser(chromium: Path) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with running_browser(chromium) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from playwright.sync_api import expect
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from tests.browser.chat import Chat
-from tests.browser.conftest import assert_no_failures, stored_threads
 from tests.demo_process import DemoProcess
+from tests.end_to_end.browser.chat import Chat
+from tests.end_to_end.browser.conftest import assert_no_failures, stored_threads
 
 Threads = Collection[dict[str, Any]]
 
@@ -202,7 +202,7 @@ def test_a_shared_link_works_until_it_is_taken_back(
 
     bob.page.goto(link)
     expect(bob.questions).to_have_text([f"sharing {word}"])
-    expect(bob.answers).to_contain_text("whoever has the link can read it")
+    expect(bob.answers).to_contain_text("Everyone who can log in to this app can then read it")
     expect(bob.sidebar).to_have_count(0)
 
     # The session that resumes now takes the mark of the sharing along, and writes it at its end.

@@ -1,13 +1,15 @@
 """A steady load of chat turns, as one of several processes makes it.
 
-``python -m tests.replica_set.chatting URI DATABASE NAME JOURNAL`` prints ``ready``, chats until its
-standard input ends, and prints ``done``. Each call is written down in the journal when it has
-returned: which step it wrote, what of it, when it began, and whether it was acknowledged.
+``python -m tests.end_to_end.replica_set.chatting URI DATABASE NAME JOURNAL`` prints ``ready``,
+chats until its standard input ends, and prints ``done``. Each call is written down in the journal
+when it has returned: which step or element it wrote, what of it, when it began, and whether it was
+acknowledged. A call that stores a file is written down when it begins, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 import time
@@ -22,6 +24,7 @@ from pymongo.errors import PyMongoError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Chainlit's own imports
+    from chainlit.element import File
     from chainlit.types import Feedback
 
     from mongo_datalayer import MongoDataLayer
@@ -30,6 +33,8 @@ with warnings.catch_warnings():
 CHATS = 4
 TURNS_PER_THREAD = 10
 PAUSE_SECONDS = 0.02
+FILE_BYTES = (100, 600_000)  # of one chunk, and of three
+BEGUN = "begun"
 
 
 class Chat:
@@ -68,6 +73,7 @@ class Chat:
         if number % 3 == 0:
             feedback = Feedback(forId=run, value=1, threadId=thread_id)
             await self._written(run, {"feedback": 1}, self._layer.upsert_feedback(feedback))
+            await self._attach(thread_id, f"{thread_id} file", answer, number)
 
     async def _create(self, thread_id: str, step_id: str, kind: str, **fields: Any) -> None:
         given = _step(thread_id, step_id, kind, fields)
@@ -76,6 +82,17 @@ class Chat:
     async def _update(self, thread_id: str, step_id: str, kind: str, **fields: Any) -> None:
         given = _step(thread_id, step_id, kind, fields)
         await self._written(step_id, fields, self._layer.update_step(given))
+
+    async def _attach(self, thread_id: str, element_id: str, step_id: str, number: int) -> None:
+        """Store an element's file, and the next time another version of it."""
+        seed = f"{element_id} {number} ".encode()
+        content = (seed * FILE_BYTES[-1])[: FILE_BYTES[number % len(FILE_BYTES)]]
+        element = File(
+            id=element_id, thread_id=thread_id, for_id=step_id, name="file", content=content
+        )
+        fields = {"sha256": hashlib.sha256(content).hexdigest()}
+        self._note(element_id, fields, BEGUN, time.monotonic())
+        await self._written(element_id, fields, self._layer.create_element(element))
 
     async def _written(
         self, step_id: str | None, fields: dict[str, Any], call: Awaitable[Any]
@@ -86,8 +103,13 @@ class Chat:
             await call
         except (PyMongoError, MongoDataLayerError) as exc:
             error = f"{type(exc).__name__}: {exc}"
+        self._note(step_id, fields, error, start)
+
+    def _note(
+        self, item_id: str | None, fields: dict[str, Any], error: str | None, start: float
+    ) -> None:
         entry = {
-            "step": step_id,
+            "item": item_id,
             "fields": fields,
             "error": error,
             "began": start,  # the clock is the same in every process

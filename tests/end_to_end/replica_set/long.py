@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from tests.replica_set.load import Load, Outcome
-from tests.replica_set.members import ReplicaSet
+from tests.end_to_end.replica_set.load import Load, Outcome
+from tests.end_to_end.replica_set.members import ReplicaSet
 
 FROZEN_SECONDS = 30.0  # longer than one operation may take
 

@@ -9,14 +9,19 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo import AsyncMongoClient
 
 from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.admin.garbage import Garbage, Orphan
+from mongo_datalayer.config import BUCKET
 from mongo_datalayer.testing.contract import step
-from tests.replica_set.load import Load
-from tests.replica_set.members import ReplicaSet
+from tests.end_to_end.replica_set.load import Load
+from tests.end_to_end.replica_set.members import ReplicaSet, wait_for
 
 CALM_SECONDS = 1.0
 # Writes that only the primary has when it dies. A majority acknowledges none of them, and each of
@@ -24,6 +29,7 @@ CALM_SECONDS = 1.0
 UNREPLICATED = 4
 # Of so many that are acknowledged, at most eight are those that begin a thread, and write no step.
 ACKNOWLEDGED = 20
+FILES = 10
 FROZEN_SECONDS = 18.0  # less than one operation may take: nothing waits for all of it
 
 
@@ -60,7 +66,31 @@ def test_what_was_acknowledged_outlives_its_primary(
 
     print(f"\ndefault write concern: {outcome}", dict(outcome.errors))  # noqa: T201 - the numbers
     assert outcome.acknowledged > 100
+    assert outcome.files > 3
     assert (outcome.lost, outcome.duplicated, outcome.failed) == (0, 0, 0)
+
+
+async def collect_garbage(uri: str, database: str) -> list[Orphan]:
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        collected = Garbage(client[database], BUCKET, tomorrow).collect(delete=True)
+        return [orphan async for orphan in collected]
+
+
+def test_what_was_acknowledged_outlives_its_processes(
+    replica_set: ReplicaSet, tmp_path: Path
+) -> None:
+    for number in range(3):
+        name = f"killed{number}"
+        with Load(replica_set.uri, name, tmp_path) as load:
+            wait_for(lambda: load.files() >= FILES, "files")
+            load.kill()
+            orphans = asyncio.run(collect_garbage(replica_set.uri, name))
+            outcome = asyncio.run(load.outcome())
+
+        print(f"\n{outcome}", len(orphans))  # noqa: T201 - the numbers
+        assert outcome.files > 0
+        assert (outcome.lost, outcome.duplicated, outcome.failed) == (0, 0, 0)
 
 
 def test_the_same_load_loses_what_w_1_acknowledged(replica_set: ReplicaSet, tmp_path: Path) -> None:

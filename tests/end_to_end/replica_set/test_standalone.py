@@ -12,7 +12,7 @@ import pytest
 from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.server import LocalServer
 from mongo_datalayer.testing.contract import step
-from tests.replica_set.members import wait_for
+from tests.end_to_end.replica_set.members import wait_for
 
 SECONDS = 0.7
 # The journal is on disk twice a second, and whenever a write waits for it.

@@ -74,6 +74,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
                 client.admin.command("setParameter", 1, tlsMode=mode)
             _create_printed_roles(client, secured)
             roles = {"app": ["chainlitApp"], "analyst": ["chainlitAnalyst"], "stranger": []}
+            roles["console"] = ["chainlitConsole"]
             for user, held in roles.items():
                 client[DATABASE].command("createUser", user, pwd=PASSWORD, roles=held)
             client["other"].secrets.insert_one({"_id": "secret"})

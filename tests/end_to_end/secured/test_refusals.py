@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
-from mongo_datalayer.roles import COLLECTIONS
-from mongo_datalayer.views import CONVERSATIONS, STEPS, VIEWS, apply_views
+from mongo_datalayer import ConfigurationError, MongoDataLayer
+from mongo_datalayer.schema.roles import COLLECTIONS
+from mongo_datalayer.schema.views import CONVERSATIONS, STEPS, VIEWS, apply_views
 from tests.cli.commands import Done, run
-from tests.secured.conftest import DATABASE, PASSWORD, Secured
+from tests.end_to_end.secured.conftest import DATABASE, PASSWORD, Secured
 
 UNAUTHORIZED = 13
 
@@ -57,6 +59,12 @@ async def test_an_analyst_reads_conversations_but_no_content_of_files(secured: S
     async with AsyncMongoClient[dict[str, Any]](secured.root) as root:
         await root[DATABASE].threads.replace_one({"_id": "read me"}, {}, upsert=True)
         await apply_views(root[DATABASE])
+        await _read_as_an_analyst(secured)
+        # The doctor of other tests would call it damaged: it has no times.
+        await root[DATABASE].threads.delete_one({"_id": "read me"})
+
+
+async def _read_as_an_analyst(secured: Secured) -> None:
     async with AsyncMongoClient[dict[str, Any]](secured.uri("analyst")) as client:
         chat = client[DATABASE]
         assert await chat.threads.find_one({"_id": "read me"}) == {"_id": "read me"}
@@ -81,7 +89,7 @@ async def test_the_commands_that_read_work_for_an_analyst(secured: Secured) -> N
     doctor = await command(secured, "analyst", "doctor")
 
     assert doctor.code == 1
-    (problem,) = [line for line in doctor.out.splitlines() if line.startswith("problem")]
+    (problem,) = [line for line in doctor.out.splitlines() if line.startswith("problem  access")]
     assert "analyst of chat, which may not: " in problem
     assert "mongo-datalayer role" in problem
 
@@ -101,7 +109,7 @@ async def test_an_analyst_who_tries_to_write_is_told(secured: Secured) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [*READING, *WRITING, ("files", "gc"), ("prune", "--days", "1")]
+    "arguments", [*READING, *WRITING, ("files", "gc"), ("prune", "--days", "1", "--yes")]
 )
 async def test_a_login_without_a_role_is_told(secured: Secured, arguments: tuple[str, ...]) -> None:
     line = (await command(secured, "stranger", *arguments)).failed_with_one_line()
@@ -129,6 +137,33 @@ async def test_a_wrong_password_is_told_and_not_repeated(
 
     assert f"localhost:{secured.port} refused the login" in line
     assert "hunter2" not in line
+
+
+async def test_an_app_with_a_wrong_password_does_not_begin(
+    secured: Secured, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = secured.uri("app", "wrong")
+    layer = MongoDataLayer(uri, database=DATABASE)
+
+    with pytest.raises(ConfigurationError, match="refused the login") as refused:
+        await layer.begin()
+    await layer.close()
+
+    assert str(secured.port) in str(refused.value)
+    assert "wrong" not in str(refused.value) + caplog.text
+
+
+async def test_an_app_whose_login_may_not_list_indexes_begins(
+    secured: Secured, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mongo_datalayer")
+    layer = MongoDataLayer(secured.uri("stranger"), database=DATABASE)
+
+    await layer.begin()
+    await layer.close()
+
+    assert caplog.messages[0] == "Indexes are not checked: this login may not list them."
+    assert caplog.messages[1].startswith("MongoDB ")
 
 
 async def test_there_is_no_way_in_without_tls(secured: Secured) -> None:

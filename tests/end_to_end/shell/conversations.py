@@ -20,10 +20,11 @@ from chainlit.types import Feedback
 from chainlit.user import PersistedUser, User
 from pymongo import AsyncMongoClient
 
-from mongo_datalayer import GridFSStorageClient, MongoDataLayer, StorageError, overflow
-from mongo_datalayer.codec import read_time
+from mongo_datalayer import GridFSStorageClient, MongoDataLayer, StorageError
+from mongo_datalayer.chainlit.codec import read_time
 from mongo_datalayer.files import FileLinks
-from mongo_datalayer.views import apply_views
+from mongo_datalayer.schema.views import apply_views
+from mongo_datalayer.storage import overflow
 
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
@@ -73,7 +74,7 @@ class Written:
         return self.now - timedelta(days=days)
 
 
-LONG = overflow.Bounds(head=1500, kept=500, value=60_000)
+LONG = overflow.Bounds(main=1500, kept=500, value=60_000)
 """With these a conversation of a few steps is a long one."""
 
 

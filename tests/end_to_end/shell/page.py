@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "mongo-shell.md"
+PAGE = Path(__file__).parents[3] / "docs" / "mongo-shell.md"
 _RECIPE = re.compile(
     r"^### (?P<title>.+)\n(?P<text>(?:(?!#|```).*\n)*)```js\n(?P<code>[\s\S]*?)```$",
     re.MULTILINE,

@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import MongoDataLayer
-from mongo_datalayer.views import apply_views
+from mongo_datalayer.schema.views import apply_views
 from tests.programs import require_mongosh
 
 STEPS = 170
