@@ -18,9 +18,10 @@ from pymongo import AsyncMongoClient
 from rich.console import Console
 from rich.table import Table
 
-from mongo_datalayer import MongoDataLayer, overflow
-from mongo_datalayer.overflow import Bounds
+from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.server import LocalServer
+from mongo_datalayer.storage import overflow
+from mongo_datalayer.storage.overflow import Bounds
 
 KIB = 1024
 HEADS = (32, 64, 128, 256, 512, 1024)

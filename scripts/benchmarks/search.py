@@ -28,10 +28,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 from rich.console import Console
 from rich.table import Table
 
-from mongo_datalayer import MongoDataLayer, pipelines
-from mongo_datalayer.documents import SEARCH_WORDS
-from mongo_datalayer.search import search_pattern
-from mongo_datalayer.search_index import SearchIndexer
+from mongo_datalayer import MongoDataLayer
+from mongo_datalayer.chainlit import lists
+from mongo_datalayer.model.documents import SEARCH_WORDS
+from mongo_datalayer.search.indexer import SearchIndexer
+from mongo_datalayer.search.pattern import escaped, search_patterns, unicode_forms
 from mongo_datalayer.server import LocalServer
 
 DATABASE = "search"
@@ -54,7 +55,8 @@ CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэф"
 SYLLABLES = ("ka", "ro", "lin", "ber", "to", "mas", "vi", "el", "dor", "an", "wie", "ton", "qui")
 
 
-Way = tuple[MongoDataLayer, Callable[[str], str]]
+Patterns = Callable[[str], list[str]]
+Way = tuple[MongoDataLayer, Patterns]
 
 
 class Needle(NamedTuple):
@@ -168,23 +170,21 @@ def make_all(make: Callable[[], str], count: int) -> Iterator[str]:
 
 
 @contextmanager
-def pattern(of: Callable[[str], str]) -> Iterator[None]:
-    """Searches inside the block use this pattern."""
-    with mock.patch.object(pipelines, "search_pattern", of):
+def patterns(make: Patterns) -> Iterator[None]:
+    """Searches inside the block use these patterns."""
+    with mock.patch.object(lists, "search_patterns", make):
         yield
 
 
-def plain(search: str) -> str:
-    """The text itself, escaped."""
-    return re.escape(search).replace("\0", r"\x00")
+def plain(search: str) -> list[str]:
+    """The forms of the text, escaped."""
+    return [escaped(form) for form in unicode_forms(search)]
 
 
-async def searched(
-    layer: MongoDataLayer, of: Callable[[str], str], text: str
-) -> tuple[list[str], float]:
-    """The ids of a page that is searched with a pattern, and how long it took, in milliseconds."""
+async def searched(layer: MongoDataLayer, make: Patterns, text: str) -> tuple[list[str], float]:
+    """The ids of a page that is searched with these patterns, and how many milliseconds it took."""
     filters = ThreadFilter(userId=USER, search=text)
-    with pattern(of):
+    with patterns(make):
         began = time.perf_counter()
         page = await layer.list_threads(Pagination(first=PAGE), filters)
         return [thread["id"] for thread in page.data], 1000 * (time.perf_counter() - began)
@@ -196,8 +196,8 @@ async def measured(
     """A table with a row for each kind, and the times with the search index."""
     ways: dict[str, Way] = {
         "escaped": (plainly, plain),
-        "in use": (plainly, search_pattern),
-        "index": (indexed, search_pattern),
+        "in use": (plainly, search_patterns),
+        "index": (indexed, search_patterns),
     }
     columns = [f"{name} {figure}" for name in ways for figure in ("p50", "max")]
     table = Table("text", "hits", *columns)
@@ -281,7 +281,7 @@ async def run(threads: int, each: int) -> None:
             await indexed.create_indexes()
             console.print(await build(client[DATABASE]))
             for layer in (plainly, indexed):
-                await searched(layer, search_pattern, "warm up: in no thread at all")
+                await searched(layer, search_patterns, "warm up: in no thread at all")
             table, times = await measured(plainly, indexed, corpus.needles(each))
             version = (await client.server_info())["version"]
             table.title = f"{threads} threads, MongoDB {version}, ms"

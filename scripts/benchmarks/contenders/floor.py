@@ -20,7 +20,7 @@ from pymongo.errors import DocumentTooLarge, PyMongoError
 
 from benchmarks.contenders.contender import Contender, SeedError
 from benchmarks.conversations import Dataset, Thread, made_id
-from mongo_datalayer.indexes import apply_indexes
+from mongo_datalayer.schema.indexes import apply_indexes
 
 Dict = dict[str, Any]
 
