@@ -10,8 +10,7 @@ from mongo_datalayer.chainlit import updates
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments, ThreadState
 from mongo_datalayer.config import TOMBSTONE_SECONDS, WAITING_FEEDBACK, WAITING_FEEDBACK_BYTES
 from mongo_datalayer.errors import NotFoundError
-from mongo_datalayer.model.bson_values import size_of
-from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.documents import Document, size_of
 from mongo_datalayer.model.times import now
 from mongo_datalayer.storage.contention import WRITE_ATTEMPTS, Attempts, contended
 

@@ -269,12 +269,8 @@ def take_step(step_dict: StepDict) -> Taken:
             f"and threadId={step_dict.get('threadId')!r}."
         )
     owner = session_owner(session, thread_id)
-    return Taken(
-        to_id(thread_id),
-        to_id(step_dict["id"]),
-        owner,
-        Conversion(codec.stored_step, step_dict),
-    )
+    conversion = Conversion(codec.stored_step, step_dict)
+    return Taken(to_id(thread_id), to_id(step_dict["id"]), owner, conversion)
 
 
 def is_chat(session: BaseSession | None) -> bool:

@@ -156,6 +156,7 @@ class Steps:
         self, write: _StepWrite, overflow_ids: Sequence[str], feedback: Document | None = None
     ) -> bool:
         """Append a step to a thread with these overflow documents; False when the guard failed."""
+        stepless = self._documents.is_stepless(write.thread_id)
         step, moment = write.stored, write.activity or now()
         if write.activity is None:
             step = {**step, "receivedAt": moment}
@@ -168,7 +169,7 @@ class Steps:
             feedback=feedback,
         )
         activity = write.activity if write.is_update else moment
-        insert = self._documents.with_activity(insert, activity)
+        insert = updates.with_activity(insert, activity, stepless=stepless)
         if feedback is not None:  # no upsert: the thread with the feedback must be there
             return await self._documents.update(insert)
         return await self._documents.append(insert)
@@ -197,9 +198,10 @@ class Steps:
         """Fill in what a step of the main document lacks; False when another write was quicker."""
         missing = codec.missing_fields(step, write.stored)
         if missing:
-            step_id = write.step["id"]
-            fill = updates.step_fill(write.thread_id, step_id, missing)
-            fill = self._documents.with_activity(fill, write.activity)
+            thread_id, step_id = write.thread_id, write.step["id"]
+            stepless = self._documents.is_stepless(thread_id)
+            fill = updates.step_fill(thread_id, step_id, missing)
+            fill = updates.with_activity(fill, write.activity, stepless=stepless)
             if not await self._documents.update(fill):
                 return False
         await self._values.delete_values(_without(write.stored, missing))
@@ -207,9 +209,10 @@ class Steps:
 
     async def _overwrite(self, write: _StepWrite) -> bool:
         """Set fields of a step of the main document; False when it does not hold the step."""
+        stepless = self._documents.is_stepless(write.thread_id)
         overwrite = updates.step_overwrite(write.thread_id, write.stored)
         before = await self._documents.find_and_update(
-            self._documents.with_activity(overwrite, write.activity),
+            updates.with_activity(overwrite, write.activity, stepless=stepless),
             {"steps": {"$elemMatch": {"id": write.step["id"]}}},
         )
         if before:

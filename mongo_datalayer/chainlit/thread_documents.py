@@ -220,11 +220,10 @@ class ThreadDocuments:
         length = self._lengths.get(thread_id)
         return length is not None and (length.is_long or bool(length.overflow_ids))
 
-    def with_activity(self, update: Update, activity: datetime | None) -> Update:
-        """The update, which sets the thread's times too; see :func:`.updates.with_activity`."""
-        length = self._lengths.get(update.filter["_id"])
-        stepless = length is not None and length.is_stepless
-        return updates.with_activity(update, activity, stepless=stepless)
+    def is_stepless(self, thread_id: str) -> bool:
+        """Whether the thread had no step yet when last seen."""
+        length = self._lengths.get(thread_id)
+        return length is not None and length.is_stepless
 
     def may_be_in_overflow(self, thread_id: str, item_id: str) -> bool | None:
         """Whether an overflow document may hold the item, and not the main one; None if unknown."""

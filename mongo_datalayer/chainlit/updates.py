@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 from mongo_datalayer.config import DELETED_ITEMS_KEPT, WAITING_FEEDBACK
-from mongo_datalayer.model.bson_values import size_of
 from mongo_datalayer.model.documents import (
     LONG,
     NOT_DELETED,
@@ -24,6 +23,7 @@ from mongo_datalayer.model.documents import (
     Document,
     ElementDocument,
     marks,
+    size_of,
 )
 from mongo_datalayer.mongodb.update import Update
 

@@ -20,8 +20,8 @@ from mongo_datalayer.config import UPLOAD_BYTES_PER_SECOND, UPLOAD_GRACE_SECONDS
 from mongo_datalayer.errors import StorageError
 from mongo_datalayer.files.bucket import FileBucket, Retry
 from mongo_datalayer.files.stored_file import FileDetails
-from mongo_datalayer.model.bson_values import size_of, to_text
-from mongo_datalayer.model.documents import CHATKIT_ATTACHMENTS, Document, is_reference
+from mongo_datalayer.model.bson_values import to_text
+from mongo_datalayer.model.documents import CHATKIT_ATTACHMENTS, Document, is_reference, size_of
 from mongo_datalayer.model.times import now
 from mongo_datalayer.mongodb.client import Database, open_collection
 from mongo_datalayer.storage.contention import upsert_unless_deleted

@@ -11,8 +11,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from mongo_datalayer.config import DELETED_ITEMS_KEPT
-from mongo_datalayer.model.bson_values import size_of
-from mongo_datalayer.model.documents import CHATKIT_THREADS, NOT_DELETED, NOT_FULL, Document, marks
+from mongo_datalayer.model.documents import (
+    CHATKIT_THREADS,
+    NOT_DELETED,
+    NOT_FULL,
+    Document,
+    marks,
+    size_of,
+)
 from mongo_datalayer.mongodb.update import Update
 
 THREAD_PROJECTION: Document = {"thread": 1, "rawJson": 1}

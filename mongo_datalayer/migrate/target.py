@@ -23,8 +23,7 @@ from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.migrate.chatkit_records import expected_attachment
 from mongo_datalayer.migrate.chatkit_records import expected_thread as expected_chatkit_thread
 from mongo_datalayer.migrate.stored_threads import canonical, canonical_user
-from mongo_datalayer.model.bson_values import size_of
-from mongo_datalayer.model.documents import MIGRATIONS, USERS, Document, is_reference
+from mongo_datalayer.model.documents import MIGRATIONS, USERS, Document, is_reference, size_of
 from mongo_datalayer.mongodb.client import Database, open_collection
 from mongo_datalayer.mongodb.retries import Retries
 

@@ -88,20 +88,6 @@ def to_text(value: Any) -> str:
     return converted if isinstance(converted, str) else json.dumps(converted, ensure_ascii=False)
 
 
-def size_of(value: Any) -> int:
-    """About how many bytes a converted value takes in BSON; exact for texts."""
-    kind = type(value)
-    if kind is str:
-        return 5 + (len(value) if value.isascii() else len(value.encode(errors="replace")))
-    if kind is dict:
-        return 5 + sum([2 + len(key) + size_of(item) for key, item in value.items()])
-    if kind is list:
-        return 5 + sum([4 + size_of(item) for item in value])
-    # A stored DBRef; bson is not imported, as this module works without the driver.
-    as_map = getattr(value, "as_doc", None)
-    return 8 if as_map is None else size_of(dict(as_map()))
-
-
 def _convert(value: Any, depth: int, path: frozenset[int]) -> Any:
     kind = type(value)
     if kind is str:

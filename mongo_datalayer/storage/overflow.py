@@ -21,8 +21,7 @@ from bson import ObjectId
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from mongo_datalayer.model.bson_values import size_of
-from mongo_datalayer.model.documents import LONG, Document
+from mongo_datalayer.model.documents import LONG, Document, size_of
 from mongo_datalayer.mongodb.client import Collection, aggregate
 from mongo_datalayer.storage.overflow_ids import OverflowIds
 
