@@ -6,23 +6,23 @@ import getpass
 import ipaddress
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mongo_datalayer.cli.app import Failure, database_command
+from mongo_datalayer.cli.app import Failure, database_command, heeded_signals
 from mongo_datalayer.cli.listening import free_port, listening_options, web_address
 from mongo_datalayer.cli.terminal import print_line, print_lines
 from mongo_datalayer.mongodb.client import Database
 from mongo_datalayer.schema.indexes import apply_console_indexes
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from socket import socket
 
-_STOP = (signal.SIGINT, signal.SIGTERM)
+    from starlette.types import ASGIApp
 
 
 @click.command(epilog="Example: mongo-datalayer console --port 8700")
@@ -78,8 +78,8 @@ async def console(
     app, opened = _app(database, bucket, **login)
     port = free_port(host, port, "--port")
     await _look_after_indexes(database, create=create_index)
-    print_lines(f"\n  Open  {web_address(host, port)}{opened}\n  Stop  Ctrl-C\n")
-    await _serve(app, host, port)
+    link = f"{web_address(host, port)}{opened}"
+    await _serve(app, host, port, lambda: print_lines(f"\n  Open  {link}\n  Stop  Ctrl-C\n"))
 
 
 def _check_login(
@@ -134,14 +134,21 @@ def _app(
     return console_app(database, bucket=bucket, secure_cookie=secure_cookie, **login), path
 
 
-async def _serve(app: ASGIApp, host: str, port: int) -> None:
+async def _serve(app: ASGIApp, host: str, port: int, tell: Callable[[], None]) -> None:
+    """Serve until a signal to stop; ``tell`` is called once the port listens."""
     import uvicorn
 
     class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            # Not before: whoever reads the link may follow it at once.
+            if self.started:
+                tell()
+
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """End at Ctrl-C and `kill` without raising the signal again: both are no failure."""
-            before = {n: signal.signal(n, self.handle_exit) for n in _STOP}
+            """End at a signal without raising it again: to be stopped is no failure."""
+            before = {n: signal.signal(n, self.handle_exit) for n in heeded_signals()}
             try:
                 yield
             finally:

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pymongo
@@ -15,7 +14,6 @@ from pymongo.errors import OperationFailure, PyMongoError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from mongo_datalayer.admin.stats import collection_sizes
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
@@ -34,6 +32,7 @@ from mongo_datalayer.console.filters import Filters
 from mongo_datalayer.console.listing import Listing
 from mongo_datalayer.console.marks import Marks
 from mongo_datalayer.console.rendering import segment, templates, web_address
+from mongo_datalayer.console.static_files import StaticFolder
 from mongo_datalayer.console.usage import (
     MOST,
     TOOL_ORDERS,
@@ -117,6 +116,7 @@ class Console:
         self._marks = Marks(database)
         links = FileLinks(secret, url="http://console")
         self._files = ConsoleFiles(FileBucket(database, bucket), links)
+        self._static = StaticFolder()
 
     def routes(self) -> list[Route | Mount]:
         """The routes, behind the login."""
@@ -127,7 +127,6 @@ class Console:
 
             return Route(path, endpoint, methods=list(methods) or ["GET"])
 
-        static = StaticFiles(directory=Path(__file__).parent / "static")
         return [
             route("/", Console.conversations),
             route("/conversation", Console.conversation),
@@ -139,7 +138,7 @@ class Console:
             route("/login", Console.login, "GET", "POST"),
             route("/logout", Console.logout, "POST"),
             files_route(self._files),
-            Mount("/static", static, name="static"),
+            Mount(self._static.path, self._static, name="static"),
         ]
 
     # Pages ------------------------------------------------------------------------------------
@@ -348,6 +347,7 @@ class Console:
             .get_template(template)
             .render(
                 root=_root(request),
+                static=_root(request) + self._static.path,
                 who=request.state.who,
                 csrf=csrf_token(request),
                 has_logout=self._access.has_logout,

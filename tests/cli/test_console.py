@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
 from pymongo import AsyncMongoClient
+from starlette.applications import Starlette
 
-from mongo_datalayer.cli.console import _password
+from mongo_datalayer.cli.app import heeded_signals
+from mongo_datalayer.cli.console import _password, _serve
 from mongo_datalayer.schema.indexes import CONSOLE, check_indexes
 from tests.cli.commands import run
 from tests.console.hostile import store
@@ -86,6 +90,30 @@ async def test_it_serves_until_it_is_told_to_stop(
         report = await check_indexes(client[database_name])
     assert report.unknown == ()
     assert "token" not in console.output.partition("login?token=")[2].partition("\n")[2]
+
+
+@pytest.mark.parametrize("number", heeded_signals(), ids=str)
+async def test_each_signal_to_stop_is_no_failure(
+    mongo_uri: str, database_name: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    with await asyncio.to_thread(ConsoleProcess, tmp_path, mongo_uri, database_name) as console:
+        assert await asyncio.to_thread(console.stop, number) == 0
+
+
+async def test_the_link_is_told_once_the_port_listens() -> None:
+    listened: list[bool] = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+
+    def tell() -> None:
+        with socket.socket() as probe:
+            listened.append(probe.connect_ex(("127.0.0.1", port)) == 0)
+        signal.raise_signal(signal.SIGTERM)
+
+    await _serve(Starlette(), "127.0.0.1", port, tell)
+
+    assert listened == [True]
 
 
 async def test_it_says_which_indexes_are_missing_or_differ(

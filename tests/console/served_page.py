@@ -12,6 +12,7 @@ class ServedPage(HTMLParser):
 
     Attributes:
         scripts: The attributes of each script that is a file of the console.
+        styles: The addresses of the styles and of the icon.
         charts: The numbers of each chart.
         tables: The ``id`` of what each chart names as its table.
         ids: Every ``id``.
@@ -21,6 +22,7 @@ class ServedPage(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.scripts: list[dict[str, str | None]] = []
+        self.styles: list[str] = []
         self.charts: list[dict[str, Any]] = []
         self.tables: list[str | None] = []
         self.ids: list[str | None] = []
@@ -34,6 +36,8 @@ class ServedPage(HTMLParser):
             self.scripts.append(values)
         elif tag in ("script", "iframe", "object", "embed", "base", "style"):
             self.harmful.append(tag)
+        elif tag == "link":
+            self.styles.append(values.get("href") or "")
         for name, value in attrs:
             text = (value or "").strip().lower()
             is_link = name in ("href", "src", "action", "formaction")

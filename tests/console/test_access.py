@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,8 +15,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from mongo_datalayer.console import console_app
+from mongo_datalayer.console import console_app, static_files
 from mongo_datalayer.console.access import POLICY, named_by_header
+from mongo_datalayer.console.static_files import StaticFolder
 from mongo_datalayer.errors import ConfigurationError
 from tests.console import hostile
 from tests.console.conftest import TOKEN, browser
@@ -104,8 +107,8 @@ async def test_in_an_app_of_ones_own(database: Database) -> None:
         http.headers["x-person"] = "zoe"
         listed = await http.get("/team/console/")
         opened = await http.get("/team/console/conversation?id=thread 1")
-        style = await http.get("/team/console/static/console.css")
         charts = ServedPage((await http.get("/team/console/usage")).text)
+        style = await http.get(charts.styles[0])
         scripts = [await http.get(script["src"] or "") for script in charts.scripts]
 
     assert 'href="/team/console/conversation?id=thread%201"' in listed.text
@@ -169,7 +172,7 @@ CHARTS = ("/usage", "/usage?show=tools", "/usage?show=models", "/feedback/counts
         *("/", "/feedback", "/usage?show=storage", "/no", "/conversation?id=thread 1"),
         *("/conversation?id=none", "/text?id=thread 1&step=step 0", "/feedback/counts?since=x"),
         *("/feedback/counts?tool=none", "/usage?days=7&show=storage"),
-        *("/static/console.css", "/static/charts.js", "/static/chart.umd.min.js"),
+        *("/static/console.css", "/static/0000/charts.js"),
         *CHARTS,
     ],
 )
@@ -204,7 +207,7 @@ async def test_only_the_scripts_of_charts_run(
         value = nonce.removesuffix("'")
         page = ServedPage(answer.text)
         assert page.scripts == [
-            {"defer": None, "nonce": value, "src": f"/static/{name}"}
+            {"defer": None, "nonce": value, "src": f"{StaticFolder().path}/{name}"}
             for name in ("chart.umd.min.js", "charts.js")
         ]
         assert answer.text.count(value) == 2
@@ -213,6 +216,35 @@ async def test_only_the_scripts_of_charts_run(
         assert set(page.tables) <= set(page.ids)
     if path.endswith("tools"):
         assert page.charts[0]["labels"] == [hostile.CHART]
+
+
+@pytest.mark.parametrize("name", ["console.css", "icon.svg", "charts.js", "chart.umd.min.js"])
+async def test_a_browser_may_keep_what_its_address_names(
+    http: httpx.AsyncClient, name: str
+) -> None:
+    page = ServedPage((await http.get("/usage")).text)
+    scripts = [script["src"] or "" for script in page.scripts]
+    (address,) = (a for a in [*page.styles, *scripts] if a.endswith(f"/{name}"))
+    answer = await http.get(address)
+    again = await http.get(address, headers={"if-none-match": answer.headers["etag"]})
+
+    assert (answer.status_code, again.status_code) == (200, 304)
+    for found in (answer, again):
+        # Private: it carries the cookie of the session.
+        assert found.headers["cache-control"] == "private, max-age=31536000, immutable"
+        assert found.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in found.headers["content-security-policy"]
+
+
+def test_other_files_have_another_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = StaticFolder().path
+    folder = shutil.copytree(static_files.FOLDER, tmp_path / "static")
+    monkeypatch.setattr(static_files, "FOLDER", folder)
+    assert StaticFolder().path == before
+
+    (folder / "console.css").write_text("body {}")
+
+    assert StaticFolder().path != before
 
 
 async def test_the_cookie_is_signed_and_kept_from_scripts(database: Database) -> None:

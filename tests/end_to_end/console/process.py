@@ -47,10 +47,10 @@ class ConsoleProcess:
         """Where it is."""
         return self.link.partition("/login")[0]
 
-    def stop(self) -> int:
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """End it; its exit code."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(number)
         return self._process.wait(SECONDS)
 
     def __enter__(self) -> Self:

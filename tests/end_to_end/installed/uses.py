@@ -31,7 +31,9 @@ async def get(app, *paths):
     async with httpx.AsyncClient(transport=transport, base_url="http://app.test") as browser:
         browser.headers["x-forwarded-user"] = "ada"
         for path in paths:
-            print((await browser.get(path)).raise_for_status().text)
+            text = (await browser.get(path)).raise_for_status().text
+            print(text)
+    return text
 """
 
 _CHATKIT = f"""{_REQUEST}
@@ -43,7 +45,9 @@ asyncio.run(get(app.app, "/"))
 _MOUNTED = code_blocks(DOCS / "console.md", "python")[0]
 _CONSOLE = f"""{_REQUEST}
 {_MOUNTED.replace('"mongodb://localhost:27017"', 'os.environ["MONGODB_URI"]')}
-asyncio.run(get(app, "/console/usage", "/console/static/console.css"))
+import re
+usage = asyncio.run(get(app, "/console/usage"))
+asyncio.run(get(app, re.search('/console/static/.*console.css', usage)[0]))
 """
 
 _METRICS = f"""{_REQUEST}
