@@ -27,6 +27,7 @@ from mongo_datalayer.mongodb.error_reason import (
     is_login_refused,
     is_unauthorized,
 )
+from mongo_datalayer.schema.plan import SchemaObject
 
 NEEDS_A_PERSON = 1
 """The exit code of a command that worked and found something a person has to decide."""
@@ -80,7 +81,16 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 def replacing(*, replace: bool, dry_run: bool, **_others: object) -> str | None:
     """What commands with ``--replace`` ask."""
-    return "Replace what differs or somebody else made?" if replace and not dry_run else None
+    if not replace or dry_run:
+        return None
+    return "Replace what differs or was made by someone else?"
+
+
+def planned(item: SchemaObject, *, replace: bool) -> str:
+    """What a dry run says beside the state of an object; nothing if that would stay as it is."""
+    if not item.changes(replace=replace):
+        return ""
+    return "would be created" if item.state == "missing" else "would be replaced"
 
 
 def connection_options(*, bucket: bool = False) -> Callable[[Function], Function]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import click
 
@@ -10,6 +11,7 @@ from mongo_datalayer.cli.app import (
     NEEDS_A_PERSON,
     database_command,
     json_option,
+    planned,
     print_json,
     replacing,
 )
@@ -71,12 +73,17 @@ async def apply(
     if as_json:
         print_json(_as_json(report, *_CHECKED, "created", "failed"))
     else:
-        _show(report, told)
+        ends = {
+            str(i): f"  ({end})" for i in report.indexes if (end := planned(i, replace=replace))
+        }
+        _show(report, told, ends if dry_run else {})
     for index in report.failed:
         print_line(f"Error: {index} cannot be created: {index.problem}", err=True)
-    if report.different:
-        print_line("Run with --replace to make what differs anew.", err=True)
-    return NEEDS_A_PERSON if report.different or report.failed else 0
+    # A dry run with --replace finds them different still, but would replace them.
+    left = () if replace else report.different
+    if left:
+        print_line("Run with --replace to drop and recreate what differs.", err=True)
+    return NEEDS_A_PERSON if left or report.failed else 0
 
 
 @indexes.command(epilog="Example: mongo-datalayer indexes check --uri mongodb://localhost:27017")
@@ -97,7 +104,8 @@ async def check(database: Database, bucket: str, *, as_json: bool) -> int:
     else:
         _show(report)
         if not report.complete:
-            print_line("Run `mongo-datalayer indexes apply`.", err=True)
+            replace = " --replace" if report.different else ""
+            print_line(f"Run `mongo-datalayer indexes apply{replace}`.", err=True)
     return 0 if report.complete else NEEDS_A_PERSON
 
 
@@ -105,11 +113,15 @@ def _as_json(report: IndexReport, *states: str) -> dict[str, list[str]]:
     return {state: [str(name) for name in getattr(report, state)] for state in states}
 
 
-def _show(report: IndexReport, told: Collection[str] = ()) -> None:
-    """Print the report, without the indexes that were ``told`` already."""
+def _show(
+    report: IndexReport,
+    told: Collection[str] = (),
+    ends: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print the report with the ``ends`` of its lines, without the indexes that were ``told``."""
     for index in report.indexes:
         if str(index) not in told:
-            _print_index(index)
+            _print_index(index, ends.get(str(index), ""))
     for name in report.unknown:
         print_row(name, "unknown", "not declared by mongo_datalayer; left alone", widths=_WIDTHS)
     counts = (

@@ -107,7 +107,7 @@ async def apply(
             _print_validator(validator, f"would be set ({action})" if changes else "")
     if replace or all(validator.state != "foreign" for validator in applied):
         return 0
-    print_line("Run with --replace to replace what somebody else made.", err=True)
+    print_line("Run with --replace to replace what was made by someone else.", err=True)
     return NEEDS_A_PERSON
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import click
 
@@ -11,6 +12,7 @@ from mongo_datalayer.cli.app import (
     NEEDS_A_PERSON,
     database_command,
     json_option,
+    planned,
     print_json,
     replacing,
 )
@@ -65,7 +67,7 @@ async def check(database: Database, *, bucket: str, only: Sequence[str], as_json
     if as_json:
         print_json([_record(item) for item in plan])
     else:
-        _show(plan, {})
+        _show(plan)
     return _hint([item for item in plan if _is_wrong(item)], only)
 
 
@@ -122,7 +124,9 @@ async def apply(
     if as_json:
         print_json([_record(item) | {"changed": changes[str(item)]} for item in after])
     else:
-        _show(after, changes if dry_run else {}, told)
+        # A dry run leaves all of them in the state before.
+        ends = {str(item): planned(item, replace=replace) for item in after} if dry_run else {}
+        _show(after, ends, told)
     return _hint([item for item in after if _is_left(item, changes)], only)
 
 
@@ -162,14 +166,14 @@ def _record(item: SchemaObject) -> dict[str, object]:
 
 def _show(
     plan: Sequence[SchemaObject],
-    would_change: Mapping[str, bool],
+    ends: Mapping[str, str] = MappingProxyType({}),
     told: Collection[str] = (),
 ) -> None:
-    """Print the plan, without the objects that were ``told`` already."""
+    """Print the plan with the ``ends`` of its lines, without the objects that were ``told``."""
     width = max(len(str(item)) for item in plan)
     for item in plan:
         if str(item) not in told:
-            _print_object(item, "would be made" if would_change.get(str(item)) else "", width)
+            _print_object(item, ends.get(str(item), ""), width)
     counts = Counter(item.state for item in plan)
     print_line(f"{', '.join(f'{count} {state}' for state, count in counts.items())}.")
 
@@ -201,6 +205,7 @@ def _hint(wrong: Sequence[SchemaObject], only: Sequence[str]) -> int:
         print_line(f"Run `{command}`.", err=True)
     if any(item.state in ("different", "foreign") for item in wrong):
         print_line(
-            f"Run `{command} --replace` to replace what differs or somebody else made.", err=True
+            f"Run `{command} --replace` to replace what differs or was made by someone else.",
+            err=True,
         )
     return NEEDS_A_PERSON if wrong else 0

@@ -10,6 +10,7 @@ from mongo_datalayer.cli.app import (
     NEEDS_A_PERSON,
     database_command,
     json_option,
+    planned,
     print_json,
     replacing,
 )
@@ -78,10 +79,10 @@ async def apply(database: Database, *, dry_run: bool, replace: bool, as_json: bo
     if as_json:
         print_json({view.collection: view.state for view in applied})
     for view in applied:
-        changes = dry_run and view.changes(replace=replace)
+        end = planned(view, replace=replace) if dry_run else ""
         if not as_json:
-            _print_view(view, "would be set" if changes else "")
-        if view.state in ("foreign", "collection") and not changes:
+            _print_view(view, end)
+        if view.state in ("foreign", "collection") and not end:
             left.append(view)
     return _hint(left)
 

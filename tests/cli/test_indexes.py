@@ -201,13 +201,33 @@ def test_what_differs_is_left_alone_unless_asked_for(
     assert refused.returncode == 1
     assert states(refused.stdout)["users.identifier"] == "different"
     assert states(refused.stdout)["users.mine"] == "unknown"
-    assert "--replace" in refused.stderr
+    assert refused.stderr == "Run with --replace to drop and recreate what differs.\n"
     assert "unique" not in untouched
     assert checked.returncode == 1
+    assert checked.stderr == "Run `mongo-datalayer indexes apply --replace`.\n"
     assert replaced.returncode == 0
     assert states(replaced.stdout)["users.identifier"] == "created"
     assert database.users.index_information()["identifier"]["unique"] is True
     assert "mine" in database.users.index_information()
+
+
+def test_a_dry_run_says_what_would_become_of_each(
+    where: tuple[str, ...], database: Documents
+) -> None:
+    database.users.create_index("identifier", name="identifier")
+
+    left = run(*COMMAND, "apply", "--dry-run", *where)
+    dry = run(*COMMAND, "apply", "--dry-run", "--replace", *where)
+
+    assert (left.returncode, dry.returncode) == (1, 0)
+    assert left.stderr == "Run with --replace to drop and recreate what differs.\n"
+    # --replace was given: there is nothing more to ask for.
+    assert dry.stderr == ""
+    for done, would_replace in ((left, 0), (dry, 1)):
+        assert states(done.stdout)["users.identifier"] == "different"
+        assert done.stdout.count("  (would be created)\n") == len(DECLARED) - 1
+        assert done.stdout.count("  (would be replaced)\n") == would_replace
+    assert "unique" not in database.users.index_information()["identifier"]
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

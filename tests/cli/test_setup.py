@@ -151,8 +151,11 @@ async def test_a_dry_run_changes_nothing(
         assert records(dry)["indexes"]["users.identifier"] == "different"
     else:
         assert "Created" not in dry.out
-        would = (line for line in dry.out.splitlines() if line.endswith("  would be made"))
+        ends = ("  would be created", "  would be replaced")
+        would = [line for line in dry.out.splitlines() if line.endswith(ends)]
         assert {line.split()[1] for line in would} == wanted
+        replaced = {line.split()[1] for line in would if line.endswith(ends[1])}
+        assert replaced == wanted & {"users.identifier", "threads"}
 
 
 async def test_what_others_made_is_left_alone_unless_asked_for(
@@ -176,7 +179,7 @@ async def test_what_others_made_is_left_alone_unless_asked_for(
         assert states(done)["validators"]["threads"] == "foreign"
         assert done.err == (
             "Run `mongo-datalayer setup apply --only indexes --only validators --replace` to "
-            "replace what differs or somebody else made.\n"
+            "replace what differs or was made by someone else.\n"
         )
     assert options["validator"] == THEIRS
     assert (replaced.code, replaced.err) == (0, "")

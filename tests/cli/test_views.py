@@ -289,7 +289,7 @@ async def test_apply_makes_the_views_and_repeats_safely(
 
     assert (missing.code, missing.out) == (1, lines(**dict.fromkeys(VIEWS, "missing")))
     assert missing.err.endswith("Run `mongo-datalayer views apply`.\n")
-    would = lines(**dict.fromkeys(VIEWS, "missing  would be set"))
+    would = lines(**dict.fromkeys(VIEWS, "missing  would be created"))
     assert (dry.code, dry.out) == (0, would)
     assert made_by_dry_run == []
     set_now = lines(**dict.fromkeys(VIEWS, "set"))
@@ -330,7 +330,7 @@ async def test_the_view_of_another_version_is_changed(
 
     assert before.code == 1
     assert before.out.startswith("conversations       outdated")
-    assert (dry.code, dry.out.count("would be set")) == (0, 1)
+    assert (dry.code, dry.out.count("would be replaced")) == (0, 1)
     assert untouched == OLDER
     after = lines(conversations="set", conversation_steps=PRESENT)
     assert (applied.code, applied.out) == (0, after)
@@ -356,7 +356,7 @@ async def test_a_view_of_somebody_else_is_left_alone_unless_asked_for(
         assert done.out.startswith("conversations       foreign")
         assert done.err == "Run `mongo-datalayer views apply --replace`.\n"
     assert (dry.code, dry.err) == (0, "")
-    assert dry.out.count("would be set\n") == 1
+    assert dry.out.count("would be replaced\n") == 1
     assert untouched == theirs
     after = lines(conversations="set", conversation_steps=PRESENT)
     assert (replaced.code, replaced.out) == (0, after)
