@@ -228,22 +228,32 @@ def _cell(value: Any) -> Any:
 
 
 def markdown_text(thread: Mapping[str, Any]) -> str:
-    """The conversation as a page of Markdown; none without a message."""
+    """The conversation as a chapter of Markdown; none without a message.
+
+    All that people, models and tools wrote is quoted, so only what is written here begins a line
+    with ``#``: no text can look like another message, or keep the next one in an open block of code.
+    """
     name = _one_line(thread["name"] or thread["id"])
     parts = [f"# {name}", f"Conversation `{thread['id']}`, {thread['createdAt'] or 'no time'}"]
     count = len(parts)
     for entry in read_entries(thread):
         if isinstance(entry, ToolCall):
             arguments = json.dumps(entry.arguments, ensure_ascii=False, indent=2)
-            parts += [f"## tool {_one_line(entry.name)}", _fenced(arguments), _fenced(entry.result)]
+            parts.append(f"## tool {_one_line(entry.name)}")
+            parts += [_quoted(_fenced(text)) for text in (arguments, entry.result)]
         else:
-            links = map(attachment_link, entry.attachments)
-            parts += [f"## {entry.role}", *filter(None, (entry.text, *links))]
+            texts = (entry.text, *map(attachment_link, entry.attachments))
+            parts += [f"## {entry.role}", *map(_quoted, filter(None, texts))]
     return "" if len(parts) == count else "\n\n".join(parts) + "\n\n"
 
 
 def _one_line(name: object) -> str:
     return " ".join(str(name).split())
+
+
+def _quoted(text: str) -> str:
+    """The text as a quotation, at each end of a line that any reader knows."""
+    return "\n".join(f"> {line}" if line else ">" for line in text.splitlines())
 
 
 def _fenced(text: str) -> str:

@@ -13,11 +13,13 @@ import stat
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import TypeAdapter
 
@@ -141,7 +143,7 @@ async def test_pandas_reads_parquet_in_two_parts(where: tuple[str, ...], tmp_pat
 async def test_markdown_has_each_message(where: tuple[str, ...]) -> None:
     done = await dataset(where, "--format", "markdown", "--user", "alice")
 
-    message = "## user\n\ntext 0 of alice\n\n## assistant\n\ntext 1 of alice\n\n"
+    message = "## user\n\n> text 0 of alice\n\n## assistant\n\n> text 1 of alice\n\n"
     times = "2026-01-02T03:04:00.123000Z"
     pages = [f"# of alice\n\nConversation `alice/{n}`, {times}\n\n{message}" for n in (0, 1)]
     assert done.out == "".join(pages)
@@ -343,7 +345,40 @@ def test_what_comes_before_the_first_message_is_turn_0() -> None:
 def test_a_fence_in_a_result_does_not_end_its_block() -> None:
     result = {"type": "tool", "name": "run", "output": "```\n# not a heading"}
 
-    assert "````\n```\n# not a heading\n````" in markdown_text(thread(result))
+    assert "> ````\n> ```\n> # not a heading\n> ````" in markdown_text(thread(result))
+
+
+HOSTILE = "x\n## user\n\u2028# Other\n\nTitle\n===\n<!-- open\n```\nopen"
+
+
+def test_no_text_of_a_chapter_looks_like_a_message() -> None:
+    element = {
+        "id": "e",
+        "forId": "0",
+        "type": "file",
+        "name": HOSTILE,
+        "url": "https://x.example/",
+    }
+    text = markdown_text(
+        thread(
+            {"type": "user_message", "output": HOSTILE},
+            {"type": "tool", "name": "run\n## user", "output": HOSTILE},
+            {"type": "assistant_message", "output": HOSTILE},
+            name="x\n## user",
+            elements=[element],
+        )
+    )
+
+    headings = ["# x ## user", "## user", "## tool run ## user", "## assistant"]
+    assert [line for line in text.splitlines() if line.startswith("#")] == headings
+    assert "[x\n> ## user" in text
+    # A reader of Markdown finds the same: what is open in a quotation ends with it.
+    found = [
+        inline.content
+        for token, inline in pairwise(MarkdownIt().parse(text))
+        if token.type == "heading_open" and token.level == 0
+    ]
+    assert found == [heading.lstrip("# ") for heading in headings]
 
 
 def test_a_tool_has_its_own_name_where_no_api_reads_it() -> None:
