@@ -231,7 +231,7 @@ def markdown_text(thread: Mapping[str, Any]) -> str:
     """The conversation as a chapter of Markdown; none without a message.
 
     All that people, models and tools wrote is quoted, so only what is written here begins a line
-    with ``#``: no text can look like another message, or keep the next one in an open block of code.
+    with ``#``: no text can look like another message, or hide the next one in a block of code.
     """
     name = _one_line(thread["name"] or thread["id"])
     parts = [f"# {name}", f"Conversation `{thread['id']}`, {thread['createdAt'] or 'no time'}"]
