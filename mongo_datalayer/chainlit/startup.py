@@ -17,14 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 import pymongo
 from chainlit.config import config
 from chainlit.data import get_data_layer
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from mongo_datalayer.config import BUCKET, DEFAULT_DATABASE
 from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files import GridFSStorageClient
 from mongo_datalayer.files.mount import is_mounted, mount_files
 from mongo_datalayer.mongodb.client import Client, Database, is_mongomock
-from mongo_datalayer.mongodb.error_reason import is_login_refused, is_unauthorized
+from mongo_datalayer.mongodb.error_reason import (
+    is_login_refused,
+    is_unauthorized,
+    unreachable_reason,
+)
 from mongo_datalayer.mongodb.logger import get_logger
 from mongo_datalayer.monitoring.health import LIVE_PATH, READY_PATH, mount_health
 from mongo_datalayer.schema.indexes import IndexReport, apply_indexes, check_indexes
@@ -232,7 +236,8 @@ def _explain(exc: PyMongoError, database: Database) -> None:
             f"MongoDB at {hosts} refused the login. Check user, password and authSource in "
             "MONGODB_URI."
         ) from exc
-    logger.error("MongoDB at %s cannot be used yet: %s", hosts, exc)
+    reason = unreachable_reason(exc, hosts) if isinstance(exc, ConnectionFailure) else exc
+    logger.error("MongoDB at %s cannot be used yet: %s", hosts, reason)
 
 
 def bucket_name(storage: object) -> str:

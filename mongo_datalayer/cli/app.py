@@ -26,6 +26,7 @@ from mongo_datalayer.mongodb.error_reason import (
     error_reason,
     is_login_refused,
     is_unauthorized,
+    unreachable_reason,
 )
 from mongo_datalayer.schema.plan import SchemaObject
 
@@ -120,7 +121,6 @@ def database_command(
     """
 
     def decorate(work: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
-        @connection_options(bucket=bucket)
         @wraps(work)
         def command(uri: str | None, database: str | None, **options: Any) -> None:
             if question is not None:
@@ -137,7 +137,8 @@ def database_command(
             if code := on_database(uri, database, opened):
                 raise SystemExit(code)
 
-        return command if question is None else yes_option(command)
+        named = connection_options(bucket=bucket)
+        return named(command if question is None else yes_option(command))
 
     return decorate
 
@@ -315,7 +316,9 @@ def _explain(exc: PyMongoError, server: str) -> str:
     if isinstance(exc, ConfigurationError):  # InvalidURI is one
         return f"The MongoDB URI cannot be used: {reason}"
     if isinstance(exc, ConnectionFailure):
-        return f"No MongoDB answered at {server}: {reason}. Is it running?"
+        reason = unreachable_reason(exc, server)
+        question = "" if reason.endswith("?") else ". Is it running?"
+        return f"No MongoDB answered at {server}: {reason}{question}"
     if isinstance(exc, OperationFailure):
         if is_login_refused(exc):
             return f"{server} refused the login: {reason}. Check the user and password in the URI."

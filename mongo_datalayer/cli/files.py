@@ -53,6 +53,12 @@ async def gc(
 
     With --delete it may remove more than it finds without: also what only the removed data pointed
     to.
+
+    \b
+    Exit codes:
+      0  done, or there was nothing to do
+      1  you declined
+      2  the server could not be used, or there was no terminal to ask at
     """
     before = datetime.now(timezone.utc) - timedelta(hours=grace_hours)
     found: list[dict[str, Any]] = []

@@ -82,8 +82,11 @@ def _show(counted: Statistics) -> None:
         weeks = [dict(_shown(week, chatkit)) for week in counted.weeks]
         print_table("New in the week of", map(_WEEKS.__getitem__, weeks[0]), map(_cells, weeks))
     if counted.longest:
-        columns = ("", "Steps", "Size", "Large values", "User")
-        print_table("Longest threads", columns, map(_thread_cells, counted.longest))
+        # A column of zeros would take the room of the users.
+        large = any(thread["large_value_bytes"] for thread in counted.longest)
+        columns = ("", "Steps", "Size", *(("Large values",) if large else ()), "User")
+        threads = (_thread_cells(thread, large=large) for thread in counted.longest)
+        print_table("Longest threads", columns, threads)
 
 
 def _title(name: str) -> str:
@@ -99,9 +102,10 @@ def _is_shown(name: str, chatkit: bool) -> bool:
     return chatkit or not name.startswith(_CHATKIT)
 
 
-def _thread_cells(thread: Row) -> Iterable[Cell]:
+def _thread_cells(thread: Row, *, large: bool) -> Iterable[Cell]:
     # The name stands below the id, so that 80 columns have room for both.
-    sizes = (_cell(name, thread[name]) for name in ("steps", "bytes", "large_value_bytes"))
+    names = ("steps", "bytes", *(("large_value_bytes",) if large else ()))
+    sizes = (_cell(name, thread[name]) for name in names)
     lines = (str(thread[name]) for name in ("id", "name") if thread[name] is not None)
     return (tuple(lines), *sizes, str(thread["user"] or ""))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -11,11 +11,20 @@ from mongo_datalayer.admin.dataset import markdown_text
 from mongo_datalayer.chainlit.codec import read_name, read_thread, read_time
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
 from mongo_datalayer.cli.app import NEEDS_A_PERSON, database_command, json_option, print_json
-from mongo_datalayer.cli.terminal import is_terminal, print_line, print_lines, print_table
+from mongo_datalayer.cli.terminal import (
+    is_terminal,
+    print_line,
+    print_lines,
+    print_row,
+    print_table,
+)
 from mongo_datalayer.console.filters import Filters
 from mongo_datalayer.console.listing import Listing, Page
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.mongodb.client import Database
+
+Row: TypeAlias = tuple[str, str, str, tuple[str, ...]]
+"""Id, time of the newest step, user, and the name with perhaps a hit below it."""
 
 _user = click.option(
     "--user", metavar="IDENTIFIER", default="", help="Only this user's conversations."
@@ -140,19 +149,27 @@ async def _list(
 
 def _tell(page: Page) -> None:
     rows = [_row(thread, page.hits.get(thread["_id"])) for thread in page.threads]
-    columns: tuple[str, ...] = ("Thread", "Newest step", "User", "Name")
-    if rows and is_terminal():
-        # An id and a time leave no room for more beside them.
-        columns = columns[:3]
-        rows = [((thread, *lines), time, user) for thread, time, user, lines in rows]
-    if rows:
-        print_table("Conversations", columns, rows, texts=columns, whole=columns[:2])
-    else:
+    columns = ("Thread", "Newest step", "User", "Name")
+    if not rows:
         print_line("No conversations.")
+    elif is_terminal():
+        _print_below(columns[:3], rows)
+    else:
+        print_table("Conversations", columns, rows, texts=columns, whole=columns[:2])
     if page.searched_to is not None:
         print_line(f"Searched back to {read_time(page.searched_to)}.", err=True)
     if page.following is not None:
         print_line(f"There is more: --cursor {page.following}", err=True)
+
+
+def _print_below(columns: tuple[str, str, str], rows: list[Row]) -> None:
+    """Print name and hit below the rest: an id and a time leave no room beside them."""
+    widths = [max(len(row[place]) for row in rows) for place in (0, 1)]
+    print_row(*columns, widths=widths)
+    for thread, time, user, lines in rows:
+        print_row(thread, time, user, widths=widths)
+        for line in filter(None, lines):
+            print_row("", line, widths=())
 
 
 def _as_json(page: Page) -> dict[str, Any]:
@@ -174,7 +191,7 @@ def _entry(thread: dict[str, Any], hit: tuple[str, ...] | None) -> dict[str, Any
     return entry if hit is None else {**entry, "hit": "".join(hit)}
 
 
-def _row(thread: dict[str, Any], hit: tuple[str, ...] | None) -> tuple[Any, ...]:
+def _row(thread: dict[str, Any], hit: tuple[str, ...] | None) -> Row:
     name = read_name(thread) or ""
     lines = (name,) if hit is None else (name, " ".join("".join(hit).split()))
     user = str(thread.get("userIdentifier") or "")

@@ -245,9 +245,28 @@ def _reason(uri: str, exc: Exception) -> str:
     It does where a character that was not escaped makes it take one for a part of the address.
     """
     credentials = uri.partition("://")[2].rpartition("@")[0]
-    if set(credentials).isdisjoint("/?#[]@"):
-        return str(exc)
-    return "special characters in its user name and password must be percent-encoded"
+    if not set(credentials).isdisjoint("/?#[]@"):
+        return "special characters in its user name and password must be percent-encoded"
+    reason = str(exc).rstrip(".")
+    if not _is_unknown(reason):
+        return reason
+    # The driver does not name it, for the same reason.
+    return f"{_unknown_option(uri)!r} is not an option that MongoDB's drivers know"
+
+
+def _unknown_option(uri: str) -> str:
+    """The first option of a URI that the driver does not know."""
+    for pair in uri.partition("?")[2].replace(";", "&").split("&"):
+        try:
+            parse_uri(f"mongodb://localhost/?{pair}", warn=False)
+        except (InvalidURI, DriverConfigurationError, ValueError, TypeError) as exc:
+            if _is_unknown(str(exc)):
+                return pair.partition("=")[0]
+    return ""
+
+
+def _is_unknown(reason: str) -> bool:
+    return reason.startswith("Unknown option")
 
 
 def _check_tls_files(uri: str, source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 # What a login may not do fails with: not authorized on DB to execute command { insert: …
 _NO_RETRYABLE_WRITES = re.compile(r"retryable writes (are|is) not supported", re.IGNORECASE)
@@ -13,6 +13,27 @@ _COMMAND = re.compile(r"(to execute command) \{ (\w+):.*", re.DOTALL)
 # https://www.mongodb.com/docs/manual/reference/error-codes/
 _UNAUTHORIZED = 13
 _AUTHENTICATION_FAILED = 18
+
+# What the driver's errors mean; the first that fits. Their texts are the operating system's,
+# asyncio's and OpenSSL's.
+_MEANINGS = (
+    (("No replica set members",), "it is in no replica set of that name. Is replicaSet= right?"),
+    (("uthentication failed", "bad auth"), "it refused the login"),
+    (("SSL", "TLS", "certificate"), "the TLS handshake failed"),
+    (
+        (
+            "Name or service",
+            "name resolution",
+            "nodename nor servname",
+            "getaddrinfo",
+            "No address",
+        ),
+        "DNS does not know the host",
+    ),
+    (("refused", "Errno 111", "Errno 61"), "it refuses connections"),
+    (("timed out", "NetworkTimeout"), "it does not answer"),
+    (("closed", "reset"), "it closed the connection (does it expect TLS?)"),
+)
 
 
 def error_reason(exc: PyMongoError) -> str:
@@ -36,6 +57,20 @@ def error_reason(exc: PyMongoError) -> str:
     if _NO_RETRYABLE_WRITES.search(reason) and "retrywrites=false" not in reason.lower():
         reason = f"{reason.rstrip('.')}. Add retryWrites=false to the MongoDB URI"
     return reason
+
+
+def meaning(text: str) -> str | None:
+    """What a text of the driver on a connection means; None if that is not known."""
+    return next((said for marks, said in _MEANINGS if any(mark in text for mark in marks)), None)
+
+
+def unreachable_reason(exc: ConnectionFailure, server: str) -> str:
+    """Why ``server`` did not answer."""
+    reason = error_reason(exc).rstrip(".").removeprefix(f"{server}: ")
+    # Of several servers the driver names each, and of a certificate what is wrong with it.
+    if "," in server or "certificate" in reason:
+        return reason
+    return meaning(reason) or reason
 
 
 def is_unauthorized(exc: BaseException) -> bool:

@@ -14,6 +14,7 @@ from pymongo.topology_description import TopologyDescription
 
 from mongo_datalayer.model.printable import counted
 from mongo_datalayer.mongodb.client import Client
+from mongo_datalayer.mongodb.error_reason import meaning
 from mongo_datalayer.mongodb.logger import get_logger
 
 logger = get_logger(__name__)
@@ -26,26 +27,6 @@ PING_SECONDS = 0.5
 
 REPEAT_SECONDS = 10.0
 """How often the log says it again."""
-
-# What the driver's errors mean; the first that fits. Their texts are the operating system's,
-# asyncio's and OpenSSL's.
-_REASONS = (
-    (("uthentication failed", "bad auth"), "it refused the login"),
-    (("SSL", "TLS", "certificate"), "the TLS handshake failed"),
-    (
-        (
-            "Name or service",
-            "name resolution",
-            "nodename nor servname",
-            "getaddrinfo",
-            "No address",
-        ),
-        "DNS does not know the host",
-    ),
-    (("refused", "Errno 111", "Errno 61"), "it refuses connections"),
-    (("timed out", "NetworkTimeout"), "it does not answer"),
-    (("closed", "reset"), "it closed the connection (does it expect TLS?)"),
-)
 
 
 class OutageWatch:
@@ -186,4 +167,4 @@ def _explain(server: ServerDescription) -> str:
     if server.error is None:
         return "it is no primary" if server.is_server_type_known else "it does not answer"
     text = f"{type(server.error).__name__}: {server.error}"
-    return next((said for marks, said in _REASONS if any(m in text for m in marks)), text)
+    return meaning(text) or text

@@ -46,9 +46,21 @@ async def test_tables_fit_a_terminal_of_80_columns(where: tuple[str, ...], threa
     assert ESCAPE.search(coloured.out)
     lines = ESCAPE.sub("", coloured.out).splitlines()
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith(f"{thread_id}  ") for line in lines)
+    # The user's name is whole too, as nobody has large values.
+    (row,) = [line for line in lines if line.startswith(f"{thread_id}  ")]
+    assert row.endswith(f"  {ALICE}")
     assert any(re.match(r"\d{4}-\d\d-\d\d  ", line) for line in lines)
     assert "ChatKit" not in coloured.out
+
+
+async def test_names_and_hits_have_the_whole_width(where: tuple[str, ...], thread_id: str) -> None:
+    for command, below in ((("list",), LONG_NAME), (("search", "configure"), LONG_NAME)):
+        done = await run_at_terminal("threads", *command, *where)
+
+        lines = ESCAPE.sub("", done.out).splitlines()
+        number = next(n for n, line in enumerate(lines) if line.startswith(f"{thread_id}  "))
+        assert lines[number].endswith(f"  {ALICE}")
+        assert lines[number + 1] == f"  {below}"
 
 
 @pytest.mark.usefixtures("thread_id")

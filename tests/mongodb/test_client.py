@@ -66,6 +66,16 @@ async def test_options_of_the_uri_win(
     assert client.options.timeout == timeout
 
 
+async def test_an_unknown_option_is_named(connect: Connect) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        connect(f"mongodb://ada:{PASSWORD}@localhost/?w=majority&retryWrite=false&tls=true")
+
+    assert str(caught.value) == (
+        "The MongoDB URI cannot be used: 'retryWrite' is not an option that MongoDB's drivers "
+        "know. It should look like mongodb://user:password@host:27017/ or mongodb+srv://…"
+    )
+
+
 @pytest.mark.parametrize(
     "uri",
     [

@@ -92,9 +92,7 @@ def judge_topology(hello: Mapping[str, Any]) -> CheckResult:
     if hello.get("msg") == "isdbgrid":
         return CheckResult("ok", "a sharded cluster")
     if "setName" not in hello:
-        finding = (
-            "a standalone server: nothing takes over when it fails, and writes are not retried"
-        )
+        finding = "a standalone server: nothing takes over when it fails"
         return CheckResult("warning", finding, "Use a replica set in production.")
     name, members = hello["setName"], len(hello.get("hosts", ()))
     if members < _SAFE_MEMBERS:

@@ -59,7 +59,7 @@ def judge_schema_version(version: SchemaVersion) -> CheckResult:
     if version.state == "outdated":
         return CheckResult("warning", version.explanation, "Run `mongo-datalayer setup apply`.")
     if version.version is None:
-        return CheckResult("ok", "not recorded, as the app or an earlier version set it up")
+        return CheckResult("ok", "not recorded, which is fine; `setup apply` records it")
     return CheckResult("ok", f"{version.version}, the one of this package")
 
 

@@ -16,7 +16,7 @@ def data_layer() -> MongoDataLayer:
 
 @cl.password_auth_callback
 async def log_in(username: str, password: str) -> cl.User | None:
-    """Replace this by a real login: https://docs.chainlit.io/authentication/overview."""
+    """Replace this with a real login: https://docs.chainlit.io/authentication/overview."""
     if (username, password) == ("alice", "alice"):
         return cl.User(identifier="alice", display_name="Alice")
     return None
@@ -24,7 +24,7 @@ async def log_in(username: str, password: str) -> cl.User | None:
 
 @cl.on_message
 async def answer(message: cl.Message) -> None:
-    """Replace this by your model."""
+    """Replace this with your model."""
     async with cl.Step(name="Count", type="tool") as step:
         step.input = message.content
         step.output = f"{len(message.content.split())} words"
@@ -34,4 +34,4 @@ async def answer(message: cl.Message) -> None:
 
 @cl.on_chat_resume
 async def resume(thread: ThreadDict) -> None:
-    """Users can go on with a conversation only where this is defined."""
+    """Users can resume a conversation only if this function exists."""
