@@ -40,7 +40,12 @@ from chatkit.widgets import DynamicWidgetRoot
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from mongo_datalayer.chatkit import MongoChatKitStore, UploadRefusedError, mount_chatkit
+from mongo_datalayer.chatkit import (
+    MissingError,
+    MongoChatKitStore,
+    UploadRefusedError,
+    mount_chatkit,
+)
 
 PAGE = Path(__file__).parent / "starters" / "chatkit_app" / "index.html"
 TOKEN_SECONDS = 0.005
@@ -146,6 +151,8 @@ def create_app(store: MongoChatKitStore[Visitor]) -> FastAPI:
             result = await server.process(await request.body(), visitor)
         except UploadRefusedError as exc:  # an attachment that is empty or too large
             return Response(str(exc), exc.status, media_type="text/plain")
+        except MissingError:  # deleted meanwhile, or another person's
+            return Response("There is no such thread or item.", 404, media_type="text/plain")
         if isinstance(result, StreamingResult):
             return StreamingResponse(result, media_type="text/event-stream")
         return Response(result.json, media_type="application/json")

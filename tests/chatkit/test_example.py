@@ -62,6 +62,8 @@ def test_the_client_talks_to_the_server(address: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    gone = {"type": "threads.get_by_id", "params": {"thread_id": "thr_gone"}}
+    assert httpx.post(f"{address}/chatkit", json=gone).status_code == 404
     told = {line[:10].strip(): line[10:].strip() for line in done.stdout.splitlines()}
     assert told.pop("create").startswith("thr_")
     assert told == {

@@ -73,6 +73,12 @@ def test_the_server_of_the_page_answers_its_requests(address: str) -> None:
     request = {"type": "attachments.create", "params": refused}
     answer = httpx.post(f"{address}/chatkit", json=request, headers={"x-user": "ada"})
     assert answer.status_code == 400
+    assert missing_thread(address, {"x-user": "ada"}) == 404
+
+
+def missing_thread(address: str, headers: dict[str, str]) -> int:
+    request = {"type": "threads.get_by_id", "params": {"thread_id": "thr_gone"}}
+    return httpx.post(f"{address}/chatkit", json=request, headers=headers).status_code
 
 
 @pytest.fixture

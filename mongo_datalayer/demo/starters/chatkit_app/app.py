@@ -22,7 +22,12 @@ from chatkit.types import (
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from mongo_datalayer.chatkit import MongoChatKitStore, UploadRefusedError, mount_chatkit
+from mongo_datalayer.chatkit import (
+    MissingError,
+    MongoChatKitStore,
+    UploadRefusedError,
+    mount_chatkit,
+)
 
 PAGE = Path(__file__).with_name("index.html")
 COOKIE = "visitor"
@@ -45,7 +50,7 @@ class Server(ChatKitServer[Visitor]):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Visitor
     ) -> AsyncIterator[ThreadStreamEvent]:
-        """Replace this by your model."""
+        """Replace this with your model."""
         content = input_user_message.content if input_user_message else []
         text = " ".join(part.text for part in content)
         thread.title = thread.title or text[:40]
@@ -81,7 +86,7 @@ mount_chatkit(store, app)
 
 @app.get("/")
 async def page(request: Request) -> Response:
-    """The page; its first visit makes a visitor. Replace the cookie by your login."""
+    """The page; its first visit makes a visitor. Replace the cookie with your login."""
     response = HTMLResponse(PAGE.read_text(encoding="utf-8"))
     if COOKIE not in request.cookies:
         visitor = secrets.token_urlsafe(24)
@@ -98,6 +103,8 @@ async def chatkit(request: Request) -> Response:
         result = await server.process(await request.body(), Visitor(request.cookies[COOKIE]))
     except UploadRefusedError as exc:  # an attachment that is empty or too large
         return Response(str(exc), exc.status)
+    except MissingError:  # deleted meanwhile, or another person's
+        return Response("There is no such thread or item.", 404)
     if isinstance(result, StreamingResult):
         return StreamingResponse(result, media_type="text/event-stream")
     return Response(result.json, media_type="application/json")
