@@ -10,7 +10,7 @@ from mongo_datalayer.admin.front_data import Belongings, Counts, Erased, FrontDa
 from mongo_datalayer.admin.thread_scan import BELONGINGS, ThreadScan
 from mongo_datalayer.chainlit.queries import owned_by
 from mongo_datalayer.chainlit.steps import SEARCHED
-from mongo_datalayer.chainlit.thread_contents import items, maps, object_keys, value_keys
+from mongo_datalayer.chainlit.thread_contents import maps, object_keys, value_keys
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
 from mongo_datalayer.chainlit.users import Users
 from mongo_datalayer.files.bucket import FileBucket
@@ -25,6 +25,7 @@ from mongo_datalayer.model.documents import (
     UNINDEXED,
     Document,
 )
+from mongo_datalayer.model.stored_lists import items
 from mongo_datalayer.mongodb.client import Database, open_collection
 from mongo_datalayer.search.indexer import SearchIndexer
 from mongo_datalayer.storage.large_values import holds_value
@@ -220,6 +221,6 @@ def _item_counts(stored: list[Document]) -> Counts:
     rated = {step["id"] for step in steps if "feedback" in step}
     return Counter(
         steps=len({step["id"] for step in steps}),
-        feedback=len(rated) + len(stored[0].get("pendingFeedback") or ()),
+        feedback=len(rated) + len(items(stored[0], "pendingFeedback", ())),
         elements=len({element["id"] for element in elements}),
     )

@@ -28,7 +28,7 @@ from mongo_datalayer.chatkit.object_keys import (
     object_key,
     thread_name,
 )
-from mongo_datalayer.chatkit.queries import owned
+from mongo_datalayer.chatkit.queries import ITEM_TEXTS, owned
 from mongo_datalayer.chatkit.thread_storage import ThreadStorage
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.stored_file import StoredFile
@@ -42,6 +42,7 @@ from mongo_datalayer.model.documents import (
     OWN_KEY,
     Document,
 )
+from mongo_datalayer.model.stored_lists import as_list, items
 from mongo_datalayer.mongodb.client import Database, open_collection
 from mongo_datalayer.mongodb.paging import batches
 from mongo_datalayer.storage.contention import READ_ATTEMPTS, Attempts, incomplete
@@ -81,12 +82,13 @@ class ChatKitThreads(ThreadScan):
             *[document async for document in self.overflow.scan(ids, fields)],
         ]
         values = [
-            item.get(name) or {}
+            item.get(name)
             for document in stored
-            for item in document.get("items") or ()
+            for item in items(document, "items", ())
             for name in ("item", "rawJson")
         ]
-        return {value["gridfs"] for value in values if isinstance(value.get("gridfs"), str)}
+        keys = (value.get("gridfs") for value in values if isinstance(value, dict))
+        return {key for key in keys if isinstance(key, str)}
 
     async def _whole(self, main: Document) -> Document | None:
         latest: Document | None = main
@@ -95,10 +97,14 @@ class ChatKitThreads(ThreadScan):
                 return None
             whole = await self.overflow.whole(latest)
             if whole is not None:
-                deleted = {item["sortKey"] for item in whole.get("deletedItems") or ()}
-                items = [i for i in whole.get("items") or () if i["sortKey"] not in deleted]
-                if await self._values.resolve(items, complete=True):
-                    return {**whole, "items": items}
+                found = items(whole, "items", ITEM_TEXTS)
+                if len(found) < len(as_list(whole.get("items"))):
+                    break
+                tombstones = items(whole, "deletedItems", ("sortKey",))
+                deleted = {item["sortKey"] for item in tombstones}
+                kept = [item for item in found if item["sortKey"] not in deleted]
+                if await self._values.resolve(kept, complete=True):
+                    return {**whole, "items": kept}
             latest = await self.collection.find_one({"_id": main["_id"], **NOT_DELETED})
         raise incomplete(main["_id"]["id"])
 
@@ -139,11 +145,9 @@ class ChatKitData(FrontData):
         counts = (await self._owned_files(owner)).counts
         async for stored in self.threads.scan_with_overflow(of_owner(owner), _ITEMS):
             # An item that a killed move left in two documents counts once.
-            items = {
-                item["id"]: item for document in stored for item in document.get("items") or ()
-            }
-            rated = [item for item in items.values() if "feedback" in item]
-            counts += Counter(chatkit_threads=1, chatkit_items=len(items), feedback=len(rated))
+            found = {item["id"]: item for document in stored for item in items(document, "items")}
+            rated = [item for item in found.values() if "feedback" in item]
+            counts += Counter(chatkit_threads=1, chatkit_items=len(found), feedback=len(rated))
         attachments = self.attachments.scan(of_owner(owner), ("threadIds",))
         counts["chatkit_attachments"] = await _length(attachments)
         for documents in (self.threads, self.attachments):

@@ -6,7 +6,7 @@ Each check asks the server little and hands the answer to a pure function, which
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
@@ -34,6 +34,7 @@ from mongo_datalayer.model.documents import (
     THREADS,
     Document,
 )
+from mongo_datalayer.model.stored_lists import array
 from mongo_datalayer.mongodb.client import Database, aggregate, open_collection
 from mongo_datalayer.mongodb.error_reason import error_reason, is_unauthorized
 from mongo_datalayer.schema.indexes import check_indexes
@@ -246,28 +247,51 @@ async def _unlisted_overflow(database: Database, _bucket: str) -> CheckResult:
 
 
 async def _damage(database: Database, _bucket: str) -> CheckResult:
-    def pipeline(sample: list[Document]) -> list[Document]:
-        lists = ("steps", "elements")
-        odd: list[Document] = [
-            *({name: {"$exists": True, "$not": {"$type": "array"}}} for name in lists),
-            *({name: {"$elemMatch": {"$not": {"$type": "object"}}}} for name in lists),
-            *({name: {"$not": {"$type": "date"}}} for name in ("createdAt", "updatedAt")),
-        ]
-        return [*sample, {"$match": {**NOT_DELETED, "$or": odd}}, {"$project": {"_id": 1}}]
-
-    odd, sampled = await _aggregate_all(database, THREADS, pipeline)
+    odd, sampled = await _aggregate_all(database, THREADS, _odd_pipeline)
     incomplete = [
         thread["_id"]
         for threads, overflow in ((THREADS, OVERFLOW), (CHATKIT_THREADS, CHATKIT_OVERFLOW))
         for thread in await _incomplete(database, threads, overflow)
     ]
     lost = await _lost_values(database)
-    return stored.judge_damage([thread["_id"] for thread in odd], incomplete, lost, sampled=sampled)
+    names = list(dict.fromkeys(stored.thread_name(row["thread"]) for row in odd))
+    return stored.judge_damage(names, incomplete, lost, sampled=sampled)
+
+
+def _odd_pipeline(sample: list[Document]) -> list[Document]:
+    """The documents of both fronts that were edited by hand so that a part cannot be read."""
+
+    def odd(thread: str, lists: Sequence[str], *others: Document) -> list[Document]:
+        no_text = {"$not": {"$type": "string"}}
+        odd_lists: list[Document] = [
+            *({name: {"$exists": True, "$not": {"$type": "array"}}} for name in lists),
+            *({name: {"$elemMatch": {"$not": {"$type": "object"}}}} for name in lists),
+            *({name: {"$elemMatch": {"id": no_text}}} for name in lists),
+        ]
+        match = {**NOT_DELETED, "$or": [*odd_lists, *others]}
+        return [*sample, {"$match": match}, {"$project": {"thread": thread}}]
+
+    listing: list[Document] = [
+        {"overflowIds": {"$exists": True, "$not": {"$type": "array"}}},
+        {"overflowIds": {"$size": 0}},
+        {"overflowIds": {"$elemMatch": {"$not": {"$type": "string"}}}},
+    ]
+    times: list[Document] = [{n: {"$not": {"$type": "date"}}} for n in ("createdAt", "updatedAt")]
+    steps, items = ("steps", "elements"), ("items",)
+    unions = (
+        (OVERFLOW, odd("$thread", steps)),
+        (CHATKIT_THREADS, odd("$_id", items, *listing, {"thread": {"$not": {"$type": "object"}}})),
+        (CHATKIT_OVERFLOW, odd("$thread", items)),
+    )
+    return [
+        *odd("$_id", steps, *times, *listing),
+        *({"$unionWith": {"coll": name, "pipeline": pipeline}} for name, pipeline in unions),
+    ]
 
 
 async def _incomplete(database: Database, threads: str, overflow: str) -> list[Document]:
     """The long threads of which an overflow document is missing."""
-    listed = {"$size": {"$ifNull": ["$overflowIds", []]}}
+    listed = {"$size": array("$overflowIds")}
     found = {
         "from": overflow,
         "localField": "overflowIds",

@@ -32,6 +32,7 @@ from mongo_datalayer.model.documents import (
     THREADS,
     Document,
 )
+from mongo_datalayer.model.stored_lists import array, is_listing_damaged, listed_overflow
 from mongo_datalayer.mongodb.client import Database, open_collection
 from mongo_datalayer.mongodb.paging import batches, pages_by_id
 from mongo_datalayer.storage.large_values import holds_value
@@ -231,9 +232,18 @@ class Garbage:
         values = await self._values.existing({orphan.key for orphan in orphans if orphan.key})
         thread_ids = [orphan.thread for orphan in orphans if orphan.key is None]
         found = self._main[threads].find({"_id": {"$in": thread_ids}}, {"overflowIds": 1})
-        listed = {listed async for thread in found for listed in thread.get("overflowIds") or ()}
+        listed: set[str] = set()
+        damaged: list[Any] = []
+        async for thread in found:
+            listed.update(listed_overflow(thread))
+            # What it has listed is all that is left of its older items.
+            damaged += [thread["_id"]] if is_listing_damaged(thread) else []
         return [
-            orphan for orphan in orphans if orphan.key not in values and orphan.id not in listed
+            orphan
+            for orphan in orphans
+            if orphan.key not in values
+            and orphan.id not in listed
+            and (orphan.key is not None or orphan.thread not in damaged)
         ]
 
     async def _delete_overflow(self, threads: str, orphan: Orphan) -> bool:
@@ -275,7 +285,8 @@ def unlisted_overflow_pipeline(before: datetime, threads: str = THREADS) -> list
         "pipeline": [{"$project": {"overflowIds": 1}}],
         "as": "main",
     }
-    listed = {"$in": ["$_id", {"$ifNull": [{"$first": "$main.overflowIds"}, []]}]}
+    ids = {"$first": "$main.overflowIds"}
+    listed = {"$in": ["$_id", array(ids)]}
     return [
         {"$match": {"_id": {"$lt": _id_at(before)}, "value": {"$exists": False}}},
         {"$project": {"thread": 1}},

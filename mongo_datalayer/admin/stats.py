@@ -28,6 +28,7 @@ from mongo_datalayer.model.documents import (
     USERS,
     Document,
 )
+from mongo_datalayer.model.stored_lists import array
 from mongo_datalayer.model.times import midnight
 from mongo_datalayer.mongodb.client import Database, aggregate, open_collection
 from mongo_datalayer.mongodb.unsupported import is_unsupported
@@ -188,18 +189,13 @@ def _sums(values: Mapping[str, Any]) -> Document:
     return {"$group": {"_id": None, **{name: {"$sum": value} for name, value in values.items()}}}
 
 
-def _length(array: str) -> Document:
-    return {"$size": _array(array)}
+def _length(path: str) -> Document:
+    return {"$size": array(path)}
 
 
-def _array(array: str) -> Document:
-    # $size fails where the array is missing, or is something else in a document made by hand.
-    return {"$cond": [{"$isArray": array}, array, []]}
-
-
-def _votes(array: str, field: str, value: Any) -> Document:
+def _votes(path: str, field: str, value: Any) -> Document:
     given = {"$eq": [f"$$voted.feedback.{field}", value]}
-    return {"$size": {"$filter": {"input": _array(array), "as": "voted", "cond": given}}}
+    return {"$size": {"$filter": {"input": array(path), "as": "voted", "cond": given}}}
 
 
 _CHAINLIT_COUNTS: Document = {

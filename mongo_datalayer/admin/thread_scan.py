@@ -9,6 +9,7 @@ from typing import Any
 from mongo_datalayer.admin.stored_documents import StoredDocuments
 from mongo_datalayer.errors import StorageError
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.stored_lists import listed_overflow
 from mongo_datalayer.mongodb.client import Collection
 from mongo_datalayer.storage.overflow import Overflow
 
@@ -83,7 +84,7 @@ class ThreadScan(StoredDocuments, ABC):
         thread = await self._externalize(stored)
         # Overflow before the main document: until that lists it, nobody reads it.
         main = await self.overflow.store(thread)
-        overflow_ids = main.get("overflowIds") or ()
+        overflow_ids = listed_overflow(main)
         if replace:
             before = await self.collection.find_one_and_replace(
                 {"_id": thread_id}, main, projection={"overflow": 1, "deletedAt": 1}, upsert=True

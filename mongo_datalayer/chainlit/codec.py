@@ -215,9 +215,10 @@ def missing_fields(stored: Mapping[str, Any], fields: Mapping[str, Any]) -> Docu
 
 def descendants(steps: Iterable[Mapping[str, Any]], step_id: str) -> set[str]:
     """Ids of the step and of all steps below it."""
-    children: dict[Any, list[str]] = {}
+    children: dict[str, list[str]] = {}
     for step in steps:
-        children.setdefault(step.get("parentId"), []).append(step["id"])
+        if isinstance(parent_id := step.get("parentId"), str):
+            children.setdefault(parent_id, []).append(step["id"])
     found = {step_id}
     waiting = [step_id]
     while waiting:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from mongo_datalayer.chainlit import updates
-from mongo_datalayer.chainlit.thread_contents import object_keys
+from mongo_datalayer.chainlit.thread_contents import elements_of, object_keys
 from mongo_datalayer.chainlit.thread_documents import NO_OWNER, ThreadDocuments
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.stored_lists import ids, listed_overflow
 from mongo_datalayer.model.times import now
 from mongo_datalayer.storage.contention import WRITE_ATTEMPTS, Attempts, contended
 
@@ -79,12 +80,13 @@ class Elements:
         if main is None:
             return None
         element: Document | None = next(iter(main.get("elements") or ()), None)
-        overflow_ids = main.get("overflowIds") or ()
+        overflow_ids = listed_overflow(main)
         if element is None and overflow_ids:
             element = await self._overflow.find(thread_id, overflow_ids, "elements", element_id)
-        deleted = {step["id"] for step in main.get("deletedSteps") or ()}
         # An interrupted deletion may have left it in an overflow document.
-        if element is None or element.get("forId") in deleted or main.get("deletedElements"):
+        if element is None or main.get("deletedElements"):
+            return None
+        if elements_of([element], ids(main, "deletedSteps")):
             return None
         await self._values.resolve([element])
         return element
@@ -108,10 +110,14 @@ class Elements:
         if main is None:
             return []
         await self._documents.expire_tombstones(main, "deletedElements", moment)
-        overflow_ids = main.get("overflowIds")
+        overflow_ids = listed_overflow(main)
         before: Document | None = main
         if not main.get("elements") and overflow_ids:
-            listed = {"thread": thread_id, "_id": {"$in": overflow_ids}, "elements.id": element_id}
+            listed = {
+                "thread": thread_id,
+                "_id": {"$in": list(overflow_ids)},
+                "elements.id": element_id,
+            }
             pull = {"$pull": {"elements": {"id": element_id}}}
             before = await self._overflow.find_and_update(listed, pull, only)
         elements = (before or {}).get("elements") or ()

@@ -16,6 +16,7 @@ from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
 from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.documents import LONG, OWN_THREAD, Document
+from mongo_datalayer.model.stored_lists import ids, items, listed_overflow
 from mongo_datalayer.mongodb.client import Database, aggregate, bounded_search, is_mongomock
 from mongo_datalayer.search.pattern import search_patterns
 from mongo_datalayer.storage.contention import READ_ATTEMPTS, Attempts
@@ -117,15 +118,15 @@ class Lists:
         )
         await self._values.resolve(maps(threads))
         deleted = {
-            (thread["_id"], step["id"])
+            (thread["_id"], step_id)
             for thread in threads
-            for step in thread.get("deletedSteps") or ()
+            for step_id in ids(thread, "deletedSteps")
         }
         # By id, as a step that is moving may be found in both documents.
         steps = {
             (thread["_id"], step["id"]): (thread["_id"], step)
             for thread in threads
-            for step in thread["steps"]
+            for step in items(thread, "steps")
         }
         return [found for key, found in steps.items() if key not in deleted]
 
@@ -221,4 +222,4 @@ class Lists:
         """The user's long threads, with what tells which of their overflow counts."""
         fields = {"overflowIds": 1, "deletedSteps.id": 1}
         found = await self._threads.find({"userId": user_id, **LONG}, fields).to_list(None)
-        return [{**thread, "overflowIds": thread.get("overflowIds") or ()} for thread in found]
+        return [{**thread, "overflowIds": listed_overflow(thread)} for thread in found]

@@ -13,6 +13,7 @@ from typing import Any
 
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.documents import LONG, OVERFLOW, THREADS, Document
+from mongo_datalayer.model.stored_lists import array
 
 _HEADER = (
     *("name", "userId", "userIdentifier", "tags", "metadata", "createdAt", "updatedAt"),
@@ -145,7 +146,7 @@ def _lookup(pipeline: list[Document]) -> Document:
             "from": OVERFLOW,
             "localField": "_id",
             "foreignField": "thread",
-            "let": {"overflowIds": {"$ifNull": ["$overflowIds", []]}},
+            "let": {"overflowIds": array("$overflowIds")},
             "pipeline": [{"$match": {"$or": [{"value": {"$exists": True}}, listed]}}, *pipeline],
             "as": "found",
         }

@@ -110,11 +110,12 @@ async def put_user(
 
 def read_user(stored: Document) -> PersistedUser:
     """A stored user as Chainlit's ``PersistedUser``."""
+    metadata = stored.get("metadata")
     return PersistedUser(
         id=stored["_id"],
         identifier=stored["identifier"],
         display_name=stored.get("displayName"),
-        metadata=codec.read_fields(stored.get("metadata") or {}),
+        metadata=codec.read_fields(metadata) if isinstance(metadata, dict) else {},
         createdAt=codec.read_time(stored.get("createdAt")) or "",
     )
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from pymongo import ReturnDocument
 
 from mongo_datalayer.chainlit import codec, updates
-from mongo_datalayer.chainlit.thread_contents import object_keys
+from mongo_datalayer.chainlit.thread_contents import elements_of, object_keys
 from mongo_datalayer.chainlit.thread_documents import NO_OWNER, ThreadDocuments, ThreadState
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.stored_lists import items, listed_overflow
 from mongo_datalayer.model.times import now, parse_time
 from mongo_datalayer.mongodb.update import Update
 from mongo_datalayer.storage.contention import WRITE_ATTEMPTS, Attempts, contended
@@ -301,9 +302,9 @@ class Steps:
         if main is None:
             return False, []
         documents = [main]
-        if main.get("overflowIds"):
+        if listed_overflow(main):
             documents += [stored async for stored in self._overflow.scan([thread_id], _TREE)]
-        steps = (step for document in documents for step in document.get("steps") or ())
+        steps = (step for document in documents for step in items(document, "steps"))
         deleted = codec.descendants(steps, step_id)
         step_ids = sorted(deleted)
         moment = now()
@@ -360,12 +361,11 @@ def _without(fields: Mapping[str, Any], names: Iterable[str]) -> Document:
 
 
 def _elements_of(documents: Iterable[Document], step_ids: set[str]) -> list[Document]:
-    elements = (element for document in documents for element in document.get("elements") or ())
-    return [element for element in elements if element.get("forId") in step_ids]
+    return elements_of((e for document in documents for e in items(document, "elements")), step_ids)
 
 
 def _removed(documents: list[Document], deleted: set[str], step_id: str) -> tuple[bool, list[str]]:
     """Whether a step was in these documents, and the object keys of the deleted steps' files."""
-    steps = (step for document in documents for step in document.get("steps") or ())
+    steps = (step for document in documents for step in items(document, "steps"))
     exists = any(step["id"] == step_id for step in steps)
     return exists, object_keys(_elements_of(documents, deleted))

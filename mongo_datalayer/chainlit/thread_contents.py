@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.stored_lists import ids, is_item, items
 from mongo_datalayer.storage.large_values import reference_keys
 
 
@@ -15,13 +16,13 @@ def maps(threads: Iterable[Document]) -> list[Document]:
     for thread in threads:
         if isinstance(thread.get("metadata"), dict):
             found.append(thread["metadata"])
-        steps = thread.get("steps") or ()
+        steps = items(thread, "steps")
         found.extend(steps)
-        feedback = [step.get("feedback") for step in steps]
-        feedback += thread.get("pendingFeedback") or ()
         # An edit by hand may have left a text, which says nothing and refers to nothing.
-        found.extend(given for given in feedback if isinstance(given, dict))
-        found.extend(thread.get("elements") or ())
+        given = (step.get("feedback") for step in steps)
+        found.extend(feedback for feedback in given if isinstance(feedback, dict))
+        found.extend(items(thread, "pendingFeedback", ()))
+        found.extend(items(thread, "elements"))
     return found
 
 
@@ -37,10 +38,14 @@ def object_keys(elements: Iterable[Mapping[str, Any]] | None) -> list[str]:
     return [key for key in keys if key and isinstance(key, str)]
 
 
-def items(stored: Mapping[str, Any], name: str) -> list[Document]:
-    """The steps or the elements in a document of a thread, without what is damaged."""
-    listed = stored.get(name)
-    return [item for item in listed if _is_item(item)] if isinstance(listed, list) else []
+def elements_of(elements: Iterable[Mapping[str, Any]], step_ids: set[str]) -> list[Document]:
+    """Those of the elements that belong to one of these steps."""
+    found = []
+    for element in elements:
+        step_id = element.get("forId")
+        if isinstance(step_id, str) and step_id in step_ids:
+            found.append(dict(element))
+    return found
 
 
 def drop_damaged(stored: Document) -> list[str]:
@@ -54,24 +59,17 @@ def drop_damaged(stored: Document) -> list[str]:
         if not isinstance(listed, list):
             damaged += [] if listed is None else [name]
         elif len(kept) < len(listed):
-            damaged += [f"{name}.{n}" for n, item in enumerate(listed) if not _is_item(item)]
+            damaged += [f"{name}.{n}" for n, item in enumerate(listed) if not is_item(item)]
         stored[name] = kept
     return damaged
 
 
 def drop_deleted(whole: Document) -> None:
     """Take out of a thread the deleted items that an interrupted deletion left in overflow."""
-    deleted = {step["id"] for step in items(whole, "deletedSteps")}
-    elements = {element["id"] for element in items(whole, "deletedElements")}
+    deleted, elements = ids(whole, "deletedSteps"), ids(whole, "deletedElements")
     if deleted:
         whole["steps"] = [s for s in whole.get("steps") or () if s["id"] not in deleted]
     if deleted or elements:
-        whole["elements"] = [
-            element
-            for element in whole.get("elements") or ()
-            if element.get("forId") not in deleted and element["id"] not in elements
-        ]
-
-
-def _is_item(item: Any) -> bool:
-    return type(item) is dict and type(item.get("id")) is str
+        listed = whole.get("elements") or ()
+        elements |= {element["id"] for element in elements_of(listed, deleted)}
+        whole["elements"] = [element for element in listed if element["id"] not in elements]

@@ -17,7 +17,15 @@ from mongo_datalayer.chainlit.thread_contents import (
     object_keys,
 )
 from mongo_datalayer.config import RUN_DOCTOR, TOMBSTONE_SECONDS
+from mongo_datalayer.errors import StorageError
 from mongo_datalayer.model.documents import OVERFLOW, THREADS, Document
+from mongo_datalayer.model.stored_lists import (
+    any_before,
+    counted,
+    is_listing_damaged,
+    items,
+    listed_overflow,
+)
 from mongo_datalayer.model.times import milliseconds, now
 from mongo_datalayer.mongodb.client import Database, is_mongomock, open_collection
 from mongo_datalayer.mongodb.logger import get_logger
@@ -190,22 +198,32 @@ class ThreadDocuments:
         if stored is None:
             return ThreadState()
         earlier = stored.get("previousDeletedAt")
-        is_older = earlier and created_at and milliseconds(created_at) <= milliseconds(earlier)
+        is_older = (
+            created_at is not None
+            and isinstance(earlier, datetime)
+            and milliseconds(created_at) <= milliseconds(earlier)
+        )
         is_made = "deletedAt" not in stored
         is_tombstone = not is_made and "pendingFeedback" not in stored
         is_deleted = stored.get("deletedSteps") or stored.get("deletedElements")
         if is_tombstone or is_deleted or is_older:
             return ThreadState(deleted=True)
         overflow_ids = self.remember(thread_id, stored)
-        waiting = tuple(stored.get("pendingFeedback") or ())
+        if is_listing_damaged(stored):
+            raise StorageError(
+                f"The thread {thread_id!r} is damaged and takes no writes: its overflowIds are no "
+                f"list of ids. {RUN_DOCTOR}"
+            )
+        waiting = tuple(items(stored, "pendingFeedback", ()))
+        size = counted(stored)
         return ThreadState(
-            step=next(iter(stored.get("steps") or ()), None),
+            step=next(iter(items(stored, "steps")), None),
             feedback=next((f for f in waiting if f.get("forId") == step_id), None),
             waiting=waiting,
             overflow_ids=overflow_ids,
             is_made=is_made,
-            full=(stored.get("bytes") or 0) >= self.overflow.bounds.of(overflow_ids),
-            counted=stored.get("bytes") is not None,
+            full=(size or 0) >= self.overflow.bounds.of(overflow_ids),
+            counted=size is not None,
         )
 
     # Memory -----------------------------------------------------------------------------------
@@ -234,7 +252,7 @@ class ThreadDocuments:
 
     def remember(self, thread_id: str, main: Mapping[str, Any]) -> tuple[str, ...]:
         """Remember what a main document says of the thread's length; returns its overflow ids."""
-        overflow_ids = tuple(main.get("overflowIds") or ())
+        overflow_ids = listed_overflow(main)
         self._learn(thread_id, _Length(overflow_ids, "overflow" in main, "stepless" in main))
         return overflow_ids
 
@@ -370,7 +388,7 @@ class ThreadDocuments:
     async def expire_tombstones(self, main: Document, list_name: str, moment: datetime) -> None:
         """Remove those of ``list_name`` that are older than any late write at ``moment``."""
         expired = moment - timedelta(seconds=TOMBSTONE_SECONDS)
-        if any(deleted["at"] < expired for deleted in main.get(list_name) or ()):
+        if any_before(main, list_name, expired):
             pull = {"$pull": {list_name: {"at": {"$lt": expired}}}}
             await self.collection.update_one({"_id": main["_id"]}, pull)
 

@@ -7,10 +7,21 @@ from typing import Any
 
 from mongo_datalayer.chatkit import queries
 from mongo_datalayer.chatkit.errors import MissingError
-from mongo_datalayer.chatkit.queries import PageRequest
+from mongo_datalayer.chatkit.queries import ITEM_TEXTS, PageRequest
 from mongo_datalayer.chatkit.thread_storage import ThreadStorage
+from mongo_datalayer.config import RUN_DOCTOR
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.printable import counted
+from mongo_datalayer.model.stored_lists import (
+    as_list,
+    is_listing_damaged,
+    items,
+    listed_overflow,
+)
 from mongo_datalayer.mongodb.client import aggregate
+from mongo_datalayer.mongodb.logger import get_logger
+
+logger = get_logger(__name__)
 
 
 class ItemPages:
@@ -45,12 +56,13 @@ class ItemPages:
             thread = await self._thread(key, request, cursor)
             if thread is None:  # deleted meanwhile
                 return []
-        # An item without a sort key was edited by hand: it has no place in any page.
-        thread["items"] = [
-            item for item in thread["items"] if isinstance(item, dict) and item.get("sortKey")
-        ]
+        # An empty page comes as an item that is null.
+        thread["items"] = items(thread, "items", ITEM_TEXTS)
+        _warn_of_damaged(key, thread["damaged"])
+        if thread["overflowIds"] is not None and is_listing_damaged(thread):
+            _warn_of_lost_overflow(key)
         page: list[Document] = thread["items"]
-        if not thread.get("overflowIds"):
+        if not listed_overflow(thread):
             return page
         return await self._with_overflow(key, thread, cursor, request)
 
@@ -63,7 +75,7 @@ class ItemPages:
     async def _cursor_in_overflow(
         self, key: Document, item_id: str, thread: Mapping[str, Any]
     ) -> str:
-        listed = thread.get("overflowIds") or ()
+        listed = list(listed_overflow(thread))
         document = listed and await self._overflow_documents.find_one(
             {"thread": key, "items.id": item_id, "_id": {"$in": listed}},
             {"items": {"$elemMatch": {"id": item_id}}},
@@ -78,17 +90,18 @@ class ItemPages:
         """The page of the main document, completed from as few overflow documents as hold it."""
         page: list[Document] = thread["items"]
         descending = request.descending
-        deleted = {item["sortKey"] for item in thread.get("deletedItems") or ()}
+        deleted = {item["sortKey"] for item in items(thread, "deletedItems", ("sortKey",))}
         for document in await self._nearest_first(key, thread, cursor, descending=descending):
             if len(page) == request.limit:
                 last = page[-1]["sortKey"]
                 # The page is full, and all that is in this document comes after it.
-                if document["last"] < last if descending else document["first"] > last:
+                end = document.get("last" if descending else "first")
+                if isinstance(end, str) and (end < last if descending else end > last):
                     break
             stored = await self._overflow_documents.find_one({"_id": document["_id"]}, {"items": 1})
             more = (
                 item
-                for item in (stored or {}).get("items") or ()
+                for item in _readable_items(key, stored or {})
                 if item["sortKey"] not in deleted
                 and _is_after(item["sortKey"], cursor, descending=descending)
             )
@@ -101,10 +114,29 @@ class ItemPages:
         """The ranges of the listed overflow documents that may hold some of the page."""
         query_filter = queries.overflow_filter(key, cursor, descending=descending)
         # A killed move leaves a document that no thread lists.
-        listed = set(thread["overflowIds"])
+        listed = set(listed_overflow(thread))
         found = self._overflow_documents.find(query_filter, {"first": 1, "last": 1})
         documents = [document async for document in found if document["_id"] in listed]
+        if cursor is None and len(documents) < len(listed):
+            _warn_of_lost_overflow(key)
         return _sorted(documents, "last" if descending else "first", descending=descending)
+
+
+def _readable_items(key: Document, stored: Mapping[str, Any]) -> list[Document]:
+    """The items of an overflow document, without those that were edited by hand."""
+    found = items(stored, "items", ITEM_TEXTS)
+    _warn_of_damaged(key, len(as_list(stored.get("items"))) - len(found))
+    return found
+
+
+def _warn_of_damaged(key: Document, count: int) -> None:
+    if count:
+        what = counted(count, "item")
+        logger.warning("Damaged in the thread %r, and left out: %s", key["id"], what)
+
+
+def _warn_of_lost_overflow(key: Document) -> None:
+    logger.warning("The thread %r lost overflow documents. %s", key["id"], RUN_DOCTOR)
 
 
 def _is_after(sort_key: str, cursor: str | None, *, descending: bool) -> bool:
@@ -112,4 +144,4 @@ def _is_after(sort_key: str, cursor: str | None, *, descending: bool) -> bool:
 
 
 def _sorted(documents: Iterable[Document], field: str, *, descending: bool) -> list[Document]:
-    return sorted(documents, key=lambda document: str(document[field]), reverse=descending)
+    return sorted(documents, key=lambda document: str(document.get(field)), reverse=descending)

@@ -19,10 +19,14 @@ from mongo_datalayer.model.documents import (
     marks,
     size_of,
 )
+from mongo_datalayer.model.stored_lists import array
 from mongo_datalayer.mongodb.update import Update
 
 THREAD_PROJECTION: Document = {"thread": 1, "rawJson": 1}
 """A thread's own fields, without items."""
+
+ITEM_TEXTS = ("id", "sortKey")
+"""What an item must have to be read: one without was edited by hand, and has no place."""
 
 _OPTIONAL = ("rawJson", "dynamic")
 
@@ -114,11 +118,14 @@ def items_page_pipeline(
     """One document: the main document's ``items`` of a page, sorted, and what a page needs besides.
 
     ``cursor`` is the sort key of the item ``after``, deleted or not. It is null or missing when the
-    main document has neither. With ``sort_key`` the page begins there.
+    main document has neither. With ``sort_key`` the page begins there. ``damaged`` says how many
+    items of the main document were edited by hand so that they cannot be read.
     """
     stages: list[Document] = [
         {"$match": not_deleted(key)},
         {"$project": {"items": 1, "deletedItems": 1, "overflowIds": 1}},
+        # Before the page is cut: what was edited by hand must not take the place of an item.
+        {"$set": {"damaged": _count_of_damaged(), "items": _readable()}},
     ]
     if request.after is not None:
         beyond = {"$lt" if request.descending else "$gt": ["$$this.sortKey", "$cursor"]}
@@ -127,7 +134,7 @@ def items_page_pipeline(
             {"$set": {"cursor": cursor}},
             {"$set": {"items": {"$filter": {"input": "$items", "cond": beyond}}}},
         ]
-    beside = ("cursor", "overflowIds", "deletedItems")
+    beside = ("cursor", "overflowIds", "deletedItems", "damaged")
     return [
         *stages,
         {"$unwind": {"path": "$items", "preserveNullAndEmptyArrays": True}},
@@ -147,8 +154,22 @@ def overflow_filter(key: Document, sort_key: str | None, *, descending: bool) ->
     """The overflow documents of a thread that may hold items after a sort key."""
     if sort_key is None:
         return {"thread": key}
-    beyond = {"first": {"$lt": sort_key}} if descending else {"last": {"$gt": sort_key}}
-    return {"thread": key, **beyond}
+    # An edit by hand may have made it anything: then the document may hold some.
+    if descending:
+        return {"thread": key, "first": {"$not": {"$gte": sort_key}}}
+    return {"thread": key, "last": {"$not": {"$lte": sort_key}}}
+
+
+def _readable() -> Document:
+    """The items of the main document that have what an item must have."""
+    texts = [{"$eq": [{"$type": f"$$this.{name}"}, "string"]} for name in ITEM_TEXTS]
+    return {"$filter": {"input": array("$items"), "cond": {"$and": texts}}}
+
+
+def _count_of_damaged() -> Document:
+    is_list = {"$isArray": ["$items"]}
+    lost = {"$subtract": [{"$size": array("$items")}, {"$size": _readable()}]}
+    return {"$cond": [is_list, lost, 1]}
 
 
 def sort_key_range(lists: Mapping[str, Sequence[Mapping[str, Any]]]) -> Document:
@@ -164,7 +185,7 @@ def _sort_key_of(item_id: str) -> Document:
         {
             "$max": {
                 "$map": {
-                    "input": {"$filter": {"input": {"$ifNull": [f"${name}", []]}, "cond": named}},
+                    "input": {"$filter": {"input": array(f"${name}"), "cond": named}},
                     "in": "$$this.sortKey",
                 }
             }
@@ -195,7 +216,7 @@ def item_insert(
         {
             **not_deleted(key),
             "items.id": {"$ne": item["id"]},
-            "sequence": {"$lt": arrival},
+            "sequence": {"$not": {"$gte": arrival}},
             **({} if anew else {"deletedItems.id": {"$ne": item["id"]}}),
             **room,
         },
@@ -227,19 +248,18 @@ def item_replace_in_overflow(key: Document, item: Mapping[str, Any]) -> Update:
     return Update(in_overflow(key, item["id"]), _replacement(item))
 
 
-def item_delete(key: Document, item_id: str, sort_key: str, now: datetime) -> Update:
+def item_delete(key: Document, item: Mapping[str, Any], now: datetime) -> Update:
     """Remove an item of the main document, and leave its tombstone."""
-    tombstone = item_tombstone(key, item_id, sort_key, now)
-    item = {"id": item_id, "sortKey": sort_key}
+    tombstone = item_tombstone(key, item, now)
     return Update(
-        {**tombstone.filter, "items": {"$elemMatch": item}},
-        {**tombstone.update, "$pull": {"items": {"id": item_id}}},
+        {**tombstone.filter, "items": {"$elemMatch": _placed(item)}},
+        {**tombstone.update, "$pull": {"items": {"id": item["id"]}}},
     )
 
 
-def item_tombstone(key: Document, item_id: str, sort_key: str, now: datetime) -> Update:
+def item_tombstone(key: Document, item: Mapping[str, Any], now: datetime) -> Update:
     """Note that an item is deleted. Readers skip it from then on, wherever a copy remains."""
-    deleted = {"id": item_id, "sortKey": sort_key, "at": now}
+    deleted = {**_placed(item), "at": now}
     return Update(
         not_deleted(key),
         # Bounded: the document must not grow with every item that was ever deleted.
@@ -247,10 +267,15 @@ def item_tombstone(key: Document, item_id: str, sort_key: str, now: datetime) ->
     )
 
 
-def item_delete_in_overflow(key: Document, item_id: str, sort_key: str) -> Update:
+def item_delete_in_overflow(key: Document, item: Mapping[str, Any]) -> Update:
     """Remove an item from the overflow documents."""
-    item = {"id": item_id, "sortKey": sort_key}
-    return Update({"thread": key, "items": {"$elemMatch": item}}, {"$pull": {"items": item}})
+    placed = _placed(item)
+    return Update({"thread": key, "items": {"$elemMatch": placed}}, {"$pull": {"items": placed}})
+
+
+def _placed(item: Mapping[str, Any]) -> Document:
+    # An edit by hand may have taken the sort key away.
+    return {"id": item["id"], "sortKey": item.get("sortKey")}
 
 
 def item_tombstones_expire(key: Document, before: datetime) -> Update:

@@ -26,12 +26,12 @@ from mongo_datalayer.chatkit.connected_store import ConnectedStore
 from mongo_datalayer.chatkit.errors import MissingError, UploadRefusedError
 from mongo_datalayer.chatkit.object_keys import object_key
 from mongo_datalayer.chatkit.owners import owner_name
-from mongo_datalayer.chatkit.pages import page_request, read_page
+from mongo_datalayer.chatkit.pages import page_request, read_one, read_page
 from mongo_datalayer.chatkit.queries import owned
 from mongo_datalayer.errors import InvalidCursorError
 from mongo_datalayer.model.bson_values import to_id
 from mongo_datalayer.model.documents import Document
-from mongo_datalayer.storage.conversion import Conversion, converted
+from mongo_datalayer.storage.conversion import Conversion
 from mongo_datalayer.storage.hooks import StoredFeedback
 
 CHATKIT_LINKS_ATTACHMENTS = "thread_id" in FileAttachment.model_fields
@@ -99,7 +99,8 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         stored = await self._connection.read(lambda: self._threads.get(key))
         if stored is None:
             raise MissingError(f"Thread {thread_id} not found")
-        return await converted(codec.read_thread, stored)
+        thread: ThreadMetadata = await read_one(stored, codec.read_thread)
+        return thread
 
     async def save_thread(self, thread: ThreadMetadata, context: TContext) -> None:
         """Make the thread, or set its own fields; items that come with it are left out.
@@ -176,7 +177,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         stored = await self._connection.read(lambda: self._threads.get_item(key, stored_id))
         if stored is None:
             raise MissingError(f"Item {item_id} not found in thread {thread_id}")
-        item: ThreadItem = await converted(partial(self._read_item, key), stored)
+        item: ThreadItem = await read_one(stored, partial(self._read_item, key))
         return item
 
     async def add_thread_item(self, thread_id: str, item: ThreadItem, context: TContext) -> None:
@@ -358,9 +359,10 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         stored = await self._connection.read(lambda: self.attachments.get(key))
         if stored is None:
             raise MissingError(f"Attachment {attachment_id} not found")
-        attachment = await converted(codec.read_attachment, stored)
+        attachment = await read_one(stored, codec.read_attachment)
         loaded: Attachment = self.files.refreshed(key["owner"], attachment)
-        if "at" in stored.get("upload", ()):
+        upload = stored.get("upload")
+        if isinstance(upload, dict) and "at" in upload:
             loaded = loaded.model_copy(update={"upload_descriptor": None})
         return loaded
 

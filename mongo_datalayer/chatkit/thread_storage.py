@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mongo_datalayer.chatkit.object_keys import thread_items_folder, thread_name
-from mongo_datalayer.chatkit.queries import sort_key_range
+from mongo_datalayer.chatkit.queries import ITEM_TEXTS, sort_key_range
 from mongo_datalayer.model.documents import CHATKIT_OVERFLOW, CHATKIT_THREADS
 from mongo_datalayer.mongodb.client import Database, open_collection
 from mongo_datalayer.storage.large_values import LargeValues
@@ -31,6 +31,7 @@ class ThreadStorage:
             self.overflow_documents,
             ("items",),
             summary=sort_key_range,
+            texts=ITEM_TEXTS,
             oldest_first=lambda item: item["sortKey"],
         )
         self.values = LargeValues(

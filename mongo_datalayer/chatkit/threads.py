@@ -20,9 +20,17 @@ from mongo_datalayer.chatkit.errors import AlreadyExistsError, MissingError
 from mongo_datalayer.chatkit.item_pages import ItemPages
 from mongo_datalayer.chatkit.queries import PageRequest, owned
 from mongo_datalayer.chatkit.thread_storage import ThreadStorage
-from mongo_datalayer.config import TOMBSTONE_SECONDS
+from mongo_datalayer.config import RUN_DOCTOR, TOMBSTONE_SECONDS
+from mongo_datalayer.errors import StorageError
 from mongo_datalayer.model.bson_values import to_bson
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.stored_lists import (
+    any_before,
+    counted,
+    is_listing_damaged,
+    items,
+    listed_overflow,
+)
 from mongo_datalayer.model.times import now
 from mongo_datalayer.mongodb.client import Database, aggregate
 from mongo_datalayer.mongodb.unsupported import Fallback
@@ -107,7 +115,7 @@ class ChatKitThreads:
         after = await self._threads.find_one({"_id": key}, {"sortKey": 1})
         if after is None:
             return None
-        pipeline = queries.threads_page_after_pipeline(owner, request, after["sortKey"])
+        pipeline = queries.threads_page_after_pipeline(owner, request, str(after.get("sortKey")))
         return await aggregate(self._threads, pipeline)
 
     async def delete(self, key: Document) -> None:
@@ -117,7 +125,7 @@ class ChatKitThreads:
             return
         if "deletedAt" not in stored:
             # A page of threads may have ended with this one: the next begins at its sort key.
-            tombstone = {"sortKey": stored["sortKey"], "deletedAt": now()}
+            tombstone = {"sortKey": stored.get("sortKey"), "deletedAt": now()}
             await self._threads.replace_one(queries.not_deleted(key), tombstone)
         await self._overflow.delete([key])
         await self._values.delete(key)
@@ -140,11 +148,14 @@ class ChatKitThreads:
         Raises:
             MissingError: ``after`` never was an item of the thread.
         """
+        page: list[Document] = []
         async for _ in Attempts(READ_ATTEMPTS):
-            items = await self._pages.read(key, request)
-            if await self._values.resolve(items, complete=True):
-                return items
-        raise incomplete(key["id"])
+            page = await self._pages.read(key, request)
+            if await self._values.resolve(page, complete=True):
+                return page
+        for item in page:  # one that is lost keeps its reference, and cannot be read
+            await self._values.resolve([item], complete=True)
+        return page
 
     async def add_item(
         self, key: Document, item: Document, created_at: datetime, *, lenient: bool = False
@@ -209,11 +220,11 @@ class ChatKitThreads:
                 return
             item = next(iter(stored.get("items") or ()), None)
             if item is None:
-                ids = stored.get("overflowIds") or ()
+                ids = listed_overflow(stored)
                 item = await self._overflow.find(key, ids, "items", item_id)
                 if item is not None:
                     await self._delete_in_overflow(key, item)
-            elif not await self._matched(queries.item_delete(key, item_id, item["sortKey"], now())):
+            elif not await self._matched(queries.item_delete(key, item, now())):
                 continue  # it moved, or another process deleted it
             await self._values.delete_values(item)
             await self._expire_tombstones(key, stored)
@@ -252,13 +263,12 @@ class ChatKitThreads:
         self, key: Document, item_id: str, thread: Mapping[str, Any]
     ) -> Document | None:
         """An item of a listed overflow document, unless the thread has its tombstone."""
-        item = await self._overflow.find(key, thread.get("overflowIds") or (), "items", item_id)
-        deleted = [tombstone["sortKey"] for tombstone in thread.get("deletedItems") or ()]
-        if item is not None and item["sortKey"] in deleted:
+        item = await self._overflow.find(key, listed_overflow(thread), "items", item_id)
+        tombstones = items(thread, "deletedItems", ("sortKey",))
+        deleted = [tombstone["sortKey"] for tombstone in tombstones]
+        if item is not None and item.get("sortKey") in deleted:
             # A deletion was interrupted after its first command.
-            await self._overflow.update(
-                *queries.item_delete_in_overflow(key, item_id, item["sortKey"])
-            )
+            await self._overflow.update(*queries.item_delete_in_overflow(key, item))
             return None
         return item
 
@@ -297,12 +307,12 @@ class ChatKitThreads:
             if state.get("items"):
                 stored = state["items"][0]
                 # An earlier attempt was applied, and its answer was lost.
-                return item if stored["sortKey"] == times["sortKey"] else stored
+                return item if stored.get("sortKey") == times["sortKey"] else stored
             if state.get("deletedItems") and not anew:
                 return None
             await self._make_room(key, state)
             # The clock of the last writer may be ahead of this one's.
-            arrival = max(_arrival(), state["sequence"] + 1)
+            arrival = max(_arrival(), (counted(state, "sequence") or 0) + 1)
         raise contended(key["id"], item["id"])
 
     async def _replace(self, key: Document, item: Document) -> Document | None:
@@ -329,9 +339,8 @@ class ChatKitThreads:
 
     async def _delete_in_overflow(self, key: Document, item: Document) -> None:
         """Delete an item of an overflow document; readers skip it from the first command on."""
-        deleted = (key, item["id"], item["sortKey"])
-        if await self._matched(queries.item_tombstone(*deleted, now())):
-            await self._overflow.update(*queries.item_delete_in_overflow(*deleted))
+        if await self._matched(queries.item_tombstone(key, item, now())):
+            await self._overflow.update(*queries.item_delete_in_overflow(key, item))
 
     async def _state(self, key: Document, item_id: str) -> Document | None:
         """Why a write to an item did not match; None when its thread was deleted.
@@ -347,16 +356,21 @@ class ChatKitThreads:
         if "deletedAt" in stored:
             self._dropped.log(key["id"], item_id)
             return None
-        self._overflow_ids[tuple(key.values())] = tuple(stored.get("overflowIds") or ())
+        if is_listing_damaged(stored):
+            raise StorageError(
+                f"The thread {key['id']!r} is damaged and takes no writes: its overflowIds are no "
+                f"list of ids. {RUN_DOCTOR}"
+            )
+        self._overflow_ids[tuple(key.values())] = listed_overflow(stored)
         return stored
 
     async def _make_room(self, key: Document, state: Mapping[str, Any]) -> None:
-        if state.get("bytes") is None:
+        if (size := counted(state)) is None:
             await self._overflow.begin_to_count(key)
-        if (state.get("bytes") or 0) >= self._overflow.bounds.of(state.get("overflowIds") or ()):
+        if (size or 0) >= self._overflow.bounds.of(listed_overflow(state)):
             await self._overflow.make_room(key)
             stored = await self._threads.find_one({"_id": key}, {"overflowIds": 1}) or {}
-            self._overflow_ids[tuple(key.values())] = tuple(stored.get("overflowIds") or ())
+            self._overflow_ids[tuple(key.values())] = listed_overflow(stored)
 
     async def _is_same(self, stored: Document, item: Document) -> bool:
         """Whether what is stored is the very item; a file that is missing was replaced."""
@@ -369,7 +383,7 @@ class ChatKitThreads:
     async def _expire_tombstones(self, key: Document, stored: Mapping[str, Any]) -> None:
         """Remove the tombstones that are older than any page, the oldest of which is at hand."""
         before = now() - timedelta(seconds=TOMBSTONE_SECONDS)
-        if any(tombstone["at"] < before for tombstone in stored.get("deletedItems") or ()):
+        if any_before(stored, "deletedItems", before):
             await self._threads.update_one(*queries.item_tombstones_expire(key, before))
 
     async def _matched(self, update: Update) -> bool:
@@ -384,7 +398,7 @@ def _place(item: Document) -> str:
 
 def _created(stored: Document) -> str:
     """A stored item's ``created_at``, to the microsecond."""
-    return str(stored["sortKey"]).partition(" ")[0]
+    return str(stored.get("sortKey")).partition(" ")[0]
 
 
 def _arrival() -> int:

@@ -10,6 +10,7 @@ from pymongo.errors import OperationFailure
 from mongo_datalayer.chainlit.codec import read_feedback, read_name, read_steps
 from mongo_datalayer.chainlit.thread_contents import drop_damaged, drop_deleted, maps
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
+from mongo_datalayer.model.bson_values import to_text
 from mongo_datalayer.model.documents import OWN_THREAD, Document, is_reference
 from mongo_datalayer.model.times import parse_time
 from mongo_datalayer.mongodb.error_reason import is_unauthorized
@@ -147,9 +148,9 @@ async def _resolve(documents: ThreadDocuments, shown: list[ShownStep], whole: Do
     """Put the texts in place that are in GridFS, and cut the long ones."""
     small = {"metadata": whole.get("metadata"), "steps": [step.stored for step in shown]}
     for fields in maps([small, {"elements": whole.get("elements")}]):
-        for name, value in fields.items():
-            if is_reference(value) and value["bytes"] > SHOWN_BYTES:
-                fields[name] = f"{value['preview']}…"
+        for name, value in tuple(fields.items()):
+            if is_reference(value) and _is_long(value["bytes"]):
+                fields[name] = f"{to_text(value['preview'])}…"
                 fields[f"{name} is cut"] = True
     values = maps([small, {"elements": whole.get("elements")}])
     try:
@@ -159,13 +160,17 @@ async def _resolve(documents: ThreadDocuments, shown: list[ShownStep], whole: Do
             raise
         # An analyst's role reads no content of files.
         for fields in values:
-            fields |= {k: f"{v['preview']}…" for k, v in fields.items() if is_reference(v)}
+            fields |= {k: f"{to_text(v['preview'])}…" for k, v in fields.items() if is_reference(v)}
     for step in shown:
         for name in ("input", "output"):
             text = step.text(name)
             if step.stored.pop(f"{name} is cut", False) or len(text) > SHOWN_CHARS:
                 step.stored[name] = text[:SHOWN_CHARS]
                 step.cut.add(name)
+
+
+def _is_long(size: Any) -> bool:
+    return isinstance(size, int | float) and size > SHOWN_BYTES
 
 
 def seconds_of(step: Document) -> float | None:

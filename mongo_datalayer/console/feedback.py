@@ -14,6 +14,7 @@ from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
 from mongo_datalayer.console.conversation import question_and_answer
 from mongo_datalayer.console.feedback_queries import feedback_counts, queue_pipeline
 from mongo_datalayer.console.filters import Filters
+from mongo_datalayer.model.bson_values import to_text
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.documents import (
     Document,
@@ -153,7 +154,7 @@ def _verdict(row: Document) -> Verdict:
     feedback = row["feedback"]
     comment: Any = feedback.get("comment")
     if is_reference(comment):
-        comment = f"{comment['preview']}…"
+        comment = f"{to_text(comment['preview'])}…"
     return Verdict(
         id=feedback["id"],
         thread_id=str(row["thread"]),
@@ -180,6 +181,6 @@ async def _threads(
         for values in maps([thread]):
             for name, value in values.items():
                 if is_reference(value):
-                    values[name] = f"{value['preview']}…"
+                    values[name] = f"{to_text(value['preview'])}…"
         found[thread["_id"]] = thread, read_steps(thread["steps"], thread["_id"])
     return found

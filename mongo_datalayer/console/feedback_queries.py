@@ -17,6 +17,7 @@ from mongo_datalayer.model.documents import (
     THREADS,
     Document,
 )
+from mongo_datalayer.model.stored_lists import array
 
 _GIVEN: Document = {"steps.feedback.id": dict(TEXT)}
 
@@ -24,7 +25,7 @@ _GIVEN: Document = {"steps.feedback.id": dict(TEXT)}
 _IN_THREAD: Document = {
     "$and": [
         {"$eq": ["$_id", "$$thread"]},
-        {"$in": ["$$document", {"$ifNull": ["$overflowIds", []]}]},
+        {"$in": ["$$document", array("$overflowIds")]},
     ]
 }
 _LISTED: tuple[Document, ...] = (

@@ -16,6 +16,7 @@ from mongo_datalayer.chainlit.users import Users
 from mongo_datalayer.console.filters import Filters
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.documents import LONG, Document
+from mongo_datalayer.model.stored_lists import array, listed_overflow
 from mongo_datalayer.mongodb.client import Database, aggregate, bounded_search
 from mongo_datalayer.search.pattern import search_patterns, unicode_forms
 
@@ -153,9 +154,9 @@ class Listing:
         """The filter on threads of a window whose main document, or overflow, matches."""
         if not contents and not filters.asks_for_length:
             return window
-        shown = {"overflowIds": 1, "steps": {"$size": "$steps"}}
+        shown = {"overflowIds": 1, "steps": {"$size": array("$steps")}}
         long = await self._threads.find({"$and": [window, dict(LONG)]}, shown).to_list(None)
-        listed = {thread["_id"]: thread.get("overflowIds") or () for thread in long}
+        listed = {thread["_id"]: listed_overflow(thread) for thread in long}
         conditions: list[Document] = [window]
         for in_main, in_overflow in contents:
             either = [in_main]
@@ -174,8 +175,8 @@ class Listing:
     async def _lengths(self, long: Sequence[Document]) -> Counter[str]:
         """How many steps long threads have, those in their overflow documents included."""
         lengths = Counter({thread["_id"]: int(thread["steps"]) for thread in long})
-        listed = [stored for thread in long for stored in thread.get("overflowIds") or ()]
-        steps = {"$sum": {"$size": {"$ifNull": ["$steps", []]}}}
+        listed = [stored for thread in long for stored in listed_overflow(thread)]
+        steps = {"$sum": {"$size": array("$steps")}}
         pipeline: list[Document] = [
             {"$match": {"_id": {"$in": listed}}},
             {"$group": {"_id": "$thread", "steps": steps}},

@@ -16,6 +16,7 @@ from pymongo.errors import OperationFailure
 from mongo_datalayer.config import LEAST_SERVER_OF_VIEWS
 from mongo_datalayer.errors import MongoDataLayerError
 from mongo_datalayer.model.documents import NOT_DELETED, OVERFLOW, THREADS, Document
+from mongo_datalayer.model.stored_lists import array
 from mongo_datalayer.mongodb.client import Database, aggregate, open_collection
 from mongo_datalayer.mongodb.unsupported import is_unsupported
 from mongo_datalayer.schema.plan import (
@@ -69,7 +70,7 @@ def conversations_pipeline() -> list[Document]:
         _of_this_package(CONVERSATIONS),
         # The sizes alone first: joining too much would end the query, not shorten the result.
         _lookup("overflowIds", "sizes", sizes),
-        {"$set": {"joined": {"$cond": [whole, "$overflowIds", []]}}},
+        {"$set": {"joined": {"$cond": [whole, array("$overflowIds"), []]}}},
         _lookup("joined", "found", {"steps": 1, "elements": 1}),
         {"$set": {"found": _oldest_first("$found")}},
         {
@@ -105,7 +106,7 @@ def _sum(document: str, sizes: str) -> Document:
 
 def _oldest_first(found: str) -> Document:
     """Overflow documents in the thread's own order; ``$lookup`` returns them in any."""
-    rank = {"$indexOfArray": [_array("$overflowIds"), "$$item._id"]}
+    rank = {"$indexOfArray": [array("$overflowIds"), "$$item._id"]}
     return _sorted(found, "$$item", {"rank": rank})
 
 
@@ -122,7 +123,7 @@ def _joined(name: str) -> Document:
         "$reduce": {
             "input": {"$concatArrays": ["$found", [{name: f"${name}"}]]},
             "initialValue": [],
-            "in": {"$concatArrays": ["$$value", _array(f"$$this.{name}")]},
+            "in": {"$concatArrays": ["$$value", array(f"$$this.{name}")]},
         }
     }
 
@@ -134,10 +135,10 @@ def _incomplete() -> Document:
 
 def _not_deleted(items: Document, tombstones: str) -> Document:
     """Without items that an interrupted deletion left in an overflow document."""
-    deleted = {"$in": ["$$item.id", _array(f"{tombstones}.id")]}
+    deleted = {"$in": ["$$item.id", array(f"{tombstones}.id")]}
     kept = {"$filter": {"input": items, "as": "item", "cond": {"$not": deleted}}}
     # Nearly no thread has tombstones, and then no item needs to be compared.
-    return {"$cond": [{"$eq": [_array(tombstones), []]}, items, kept]}
+    return {"$cond": [{"$eq": [array(tombstones), []]}, items, kept]}
 
 
 def _in_reading_order(steps: Document) -> Document:
@@ -172,15 +173,15 @@ def steps_pipeline() -> list[Document]:
     A thread is joined with one overflow document at a time, so that no result outgrows a document.
     """
     is_main = {"$eq": ["$overflowId", None]}
-    deleted = {"$in": ["$step.id", _array("$deletedSteps.id")]}
+    deleted = {"$in": ["$step.id", array("$deletedSteps.id")]}
     return [
         _of_this_package(STEPS),
-        {"$set": {"overflowId": {"$concatArrays": [_array("$overflowIds"), [None]]}}},
+        {"$set": {"overflowId": {"$concatArrays": [array("$overflowIds"), [None]]}}},
         {"$unwind": {"path": "$overflowId", "includeArrayIndex": "rank"}},
         _lookup("overflowId", "found", {"steps": 1}),
         # The row of the main document joins nothing, and must not be dropped.
         {"$unwind": {"path": "$found", "preserveNullAndEmptyArrays": True}},
-        {"$set": {"step": _array({"$cond": [is_main, "$steps", "$found.steps"]})}},
+        {"$set": {"step": array({"$cond": [is_main, "$steps", "$found.steps"]})}},
         {"$unwind": {"path": "$step", "includeArrayIndex": "n"}},
         {"$match": {"$expr": {"$not": deleted}}},
         {
@@ -215,13 +216,8 @@ def _moment(time: Document) -> Document:
     return {"$convert": {"input": time, "to": "date", "onError": None, "onNull": None}}
 
 
-def _array(field: Any) -> Document:
-    """The array, or an empty one where the document has none."""
-    return {"$cond": [{"$isArray": [field]}, field, []]}
-
-
 def _length(field: str) -> Document:
-    return {"$size": _array(field)}
+    return {"$size": array(field)}
 
 
 VIEWS: Mapping[str, Callable[[], list[Document]]] = {

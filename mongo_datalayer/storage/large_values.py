@@ -16,10 +16,10 @@ from urllib.parse import quote
 import bson
 from bson import ObjectId
 
-from mongo_datalayer.errors import NotFoundError
+from mongo_datalayer.errors import NotFoundError, StorageError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.stored_file import FileDetails, StoredFile, ours
-from mongo_datalayer.model.bson_values import to_bson
+from mongo_datalayer.model.bson_values import to_bson, to_text
 from mongo_datalayer.model.documents import REFERENCE_FIELDS, Document, is_reference
 from mongo_datalayer.mongodb.client import Collection as MongoCollection
 from mongo_datalayer.mongodb.client import Database
@@ -127,7 +127,8 @@ class LargeValues:
         Args:
             maps: The maps; they are changed.
             complete: Whether a missing file, which may have been replaced since, asks you to read
-                the maps again. Else the loss is logged, and the preview takes the value's place.
+                the maps again. So does a damaged one. Else the loss is logged, and the preview
+                takes the value's place.
 
         Returns:
             False when you should read the maps again.
@@ -142,7 +143,7 @@ class LargeValues:
         restored = (self._restore(gate, *reference, complete) for reference in references)
         try:
             await asyncio.gather(*restored)
-        except NotFoundError:
+        except (NotFoundError, StorageError):
             return False
         return True
 
@@ -196,19 +197,28 @@ class LargeValues:
         self, gate: asyncio.Semaphore, fields: Document, name: str, complete: bool
     ) -> None:
         reference = fields[name]
-        async with gate:
-            try:
-                content = await self._bucket.read(reference["gridfs"])
-            except NotFoundError:
-                if complete:
-                    raise
-                logger.error("The value %s is not there any more.", reference["gridfs"])  # noqa: TRY400
-                fields[name] = f"{reference['preview']}{LOST}"
-                return
-        value = await asyncio.to_thread(_decoded, content, reference["encoding"])
+        try:
+            value = await self._read(gate, reference)
+        except (NotFoundError, StorageError) as exc:
+            if complete:
+                raise
+            logger.error("The value %s cannot be read: %s", reference["gridfs"], exc)  # noqa: TRY400
+            fields[name] = f"{to_text(reference['preview'])}{LOST}"
+            return
         # An update may have set a field beside the reference, such as a step's favourite mark.
         beside = {key: item for key, item in reference.items() if key not in REFERENCE_FIELDS}
         fields[name] = {**value, **beside} if beside and isinstance(value, dict) else value
+
+    async def _read(self, gate: asyncio.Semaphore, reference: Document) -> Any:
+        key, encoding = reference["gridfs"], reference["encoding"]
+        if type(key) is not str or encoding not in ("text", "json"):
+            raise StorageError("the reference to it was edited by hand.")
+        async with gate:
+            content = await self._bucket.read(key)
+        try:
+            return await asyncio.to_thread(_decoded, content, encoding)
+        except ValueError as exc:
+            raise StorageError(f"its file holds something else: {type(exc).__name__}.") from exc
 
 
 def reference_keys(maps: Iterable[Mapping[str, Any] | None]) -> list[str]:
@@ -217,7 +227,7 @@ def reference_keys(maps: Iterable[Mapping[str, Any] | None]) -> list[str]:
         value["gridfs"]
         for fields in maps
         for value in (fields or {}).values()
-        if is_reference(value)
+        if is_reference(value) and type(value["gridfs"]) is str
     ]
 
 

@@ -21,7 +21,15 @@ from bson import ObjectId
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
+from mongo_datalayer.model.bson_values import MAX_INT, MIN_INT
 from mongo_datalayer.model.documents import LONG, Document, size_of
+from mongo_datalayer.model.stored_lists import (
+    as_list,
+    counted,
+    is_item,
+    is_listing_damaged,
+    listed_overflow,
+)
 from mongo_datalayer.mongodb.client import Collection, aggregate
 from mongo_datalayer.storage.overflow_ids import OverflowIds
 
@@ -69,6 +77,7 @@ class Overflow:
         threads: The collection of the main documents.
         documents: The collection of the overflow documents.
         lists: Names of the embedded lists. Each item has an ``id``, unique in its thread.
+        texts: What an item must have to move; others were edited by hand, and stay.
         summary: Further fields of an overflow document, made from the items that move to it.
         oldest_first: The sort key by which items move; None for the order of arrival.
         bounds: When items move.
@@ -80,6 +89,7 @@ class Overflow:
         documents: Collection,
         lists: Sequence[str],
         *,
+        texts: Sequence[str] = ("id",),
         summary: Summary | None = None,
         oldest_first: Callable[[Document], Any] | None = None,
         bounds: Bounds | None = None,
@@ -87,6 +97,7 @@ class Overflow:
         self._threads = threads
         self._documents = documents
         self._lists = tuple(lists)
+        self._texts = tuple(texts)
         self._summary = summary
         self._oldest_first = oldest_first
         self.bounds = BOUNDS if bounds is None else bounds
@@ -107,10 +118,12 @@ class Overflow:
 
         Returns:
             The thread; None when an overflow document is missing, because the thread was deleted
-            meanwhile or is damaged.
+            meanwhile or is damaged. What is no list, or no item, is among the items.
         """
-        listed = main.get("overflowIds") or ()
-        cursor = self._documents.find({"_id": {"$in": listed}}) if listed else None
+        if is_listing_damaged(main) and not partial:
+            return None
+        listed = listed_overflow(main)
+        cursor = self._documents.find({"_id": {"$in": list(listed)}}) if listed else None
         found = {} if cursor is None else {stored["_id"]: stored async for stored in cursor}
         if len(found) < len(listed) and not partial:
             return None
@@ -120,7 +133,8 @@ class Overflow:
         documents = [*(found[name] for name in listed if name in found), main]
         for name in self._lists:
             if any(name in document for document in documents):
-                whole[name] = [item for document in documents for item in document.get(name) or ()]
+                parts = [as_list(document.get(name)) for document in documents]
+                whole[name] = [item for part in parts for item in part]
         return whole
 
     async def find(
@@ -201,7 +215,8 @@ class Overflow:
 
     async def begin_to_count(self, thread_id: Any) -> None:
         """Count the bytes of a main document that was made by hand, from now on."""
-        uncounted = {"_id": thread_id, "bytes": {"$exists": False}, "deletedAt": None}
+        number = {"$gte": MIN_INT, "$lte": MAX_INT}  # an edit by hand may be none
+        uncounted = {"_id": thread_id, "bytes": {"$not": number}, "deletedAt": None}
         await self._threads.update_one(uncounted, {"$set": {"bytes": 0}})
 
     async def make_room(self, thread_id: Any) -> None:
@@ -220,13 +235,13 @@ class Overflow:
         )
         if main is None:
             return
-        overflow_ids = list(main.get("overflowIds") or ())
-        counted = main.get("bytes")
+        overflow_ids = listed_overflow(main)
+        size = counted(main)
         moved, moved_bytes, kept_bytes = self._oldest(main)
         # Updates count as growth, whatever they replace. Here the true size is known.
-        correction = {"$inc": {"bytes": kept_bytes - (counted or 0)}}
+        correction = {"$inc": {"bytes": kept_bytes - (size or 0)}}
         if not moved:
-            await self._threads.update_one({"_id": thread_id, "bytes": counted}, correction)
+            await self._threads.update_one({"_id": thread_id, "bytes": size}, correction)
             return
         overflow_id = await self._add(thread_id, moved, moved_bytes)
         unchanged = {name: {"$all": items} for name, items in moved.items()}
@@ -289,18 +304,21 @@ class Overflow:
         """The items of each list with their bytes, the oldest first."""
         sized = {}
         for name in self._lists:
-            items = list(main.get(name) or ())
+            items = as_list(main.get(name))
             if self._oldest_first is not None:
-                items.sort(key=self._oldest_first)
+                items = sorted(filter(self._may_move, items), key=self._oldest_first)
             sized[name] = [(item, _size(item)) for item in items]
         return sized
+
+    def _may_move(self, item: Any) -> bool:
+        return is_item(item, self._texts)
 
     def _oldest(self, main: Mapping[str, Any]) -> tuple[dict[str, list[Any]], int, int]:
         """The items to move, by list, their bytes, and the bytes of those that stay."""
         sized = self._sized(main)
         total = sum(size for items in sized.values() for _, size in items)
         # Half full: another process moved items meanwhile, or the count ran ahead of the size.
-        if total < self.bounds.of(main.get("overflowIds") or ()) // 2:
+        if total < self.bounds.of(listed_overflow(main)) // 2:
             return {}, 0, total
         moved: dict[str, list[Any]] = {}
         moved_bytes = 0
@@ -308,6 +326,8 @@ class Overflow:
             for item, size in items[: _count_of_oldest(items, self.bounds.kept)]:
                 if moved_bytes >= MOVED_BYTES:
                     break
+                if not self._may_move(item):
+                    continue
                 moved.setdefault(name, []).append(item)
                 moved_bytes += size
         return moved, moved_bytes, total - moved_bytes

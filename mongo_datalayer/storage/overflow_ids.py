@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cachetools import LRUCache
 
 from mongo_datalayer.model.bson_values import MAX_ID_BYTES
+from mongo_datalayer.model.stored_lists import items
 
 REMEMBERED_BYTES = 16 * 1024 * 1024
 """How much memory the ids take in all."""
@@ -32,28 +33,28 @@ class OverflowIds:
         """Whether one of these overflow documents may hold the item; None when unknown."""
         if not overflow_ids:
             return False
-        items = self._threads.get(_key(thread_id))
-        if items is None or items.overflow_ids != tuple(overflow_ids):
+        known = self._threads.get(_key(thread_id))
+        if known is None or known.overflow_ids != tuple(overflow_ids):
             return None
-        return hash(item_id) in items.hashes
+        return hash(item_id) in known.hashes
 
     def learn(
         self, thread_id: Any, overflow_ids: Sequence[str], documents: Iterable[Mapping[str, Any]]
     ) -> None:
         """Remember what all overflow documents of a thread hold."""
-        items = self._threads.get(_key(thread_id))
+        known = self._threads.get(_key(thread_id))
         # Items come to an overflow document only when it is made, so what is known stays true.
         # A deleted item stays among them: then one lookup is made for nothing.
-        if items is None or items.overflow_ids != tuple(overflow_ids):
+        if known is None or known.overflow_ids != tuple(overflow_ids):
             self._remember(thread_id, overflow_ids, frozenset(), documents)
 
     def learn_newest(
         self, thread_id: Any, overflow_ids: Sequence[str], document: Mapping[str, Any]
     ) -> None:
         """Remember what the last of these overflow documents holds, if the others are known."""
-        items = _EMPTY if len(overflow_ids) == 1 else self._threads.get(_key(thread_id))
-        if items is not None and items.overflow_ids == tuple(overflow_ids[:-1]):
-            self._remember(thread_id, overflow_ids, items.hashes, [document])
+        known = _EMPTY if len(overflow_ids) == 1 else self._threads.get(_key(thread_id))
+        if known is not None and known.overflow_ids == tuple(overflow_ids[:-1]):
+            self._remember(thread_id, overflow_ids, known.hashes, [document])
 
     def _remember(
         self,
@@ -67,7 +68,7 @@ class OverflowIds:
             hash(item["id"])
             for document in documents
             for name in self._lists
-            for item in document.get(name) or ()
+            for item in items(document, name)
         )
         if len(hashes) > MAX_ITEMS:  # one thread must not push out all others
             self._threads.pop(_key(thread_id), None)

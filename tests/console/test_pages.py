@@ -10,12 +10,14 @@ import httpx
 import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
+from mongo_datalayer import MongoDataLayer
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
 from mongo_datalayer.console.conversation import STEPS
 from mongo_datalayer.console.pages import USAGE
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.stored_file import FileDetails
 from mongo_datalayer.storage.overflow import Bounds
+from mongo_datalayer.testing.contract import step
 from tests.console import hostile
 from tests.console.served_page import ServedPage
 from tests.console.test_access import csrf
@@ -228,3 +230,14 @@ async def test_an_unknown_conversation_is_not_found(http: httpx.AsyncClient) -> 
     assert (await http.get("/conversation?id=none")).status_code == 404
     assert (await http.get("/text?id=none&step=s")).status_code == 404
     assert (await http.get("/conversation")).status_code == 404
+
+
+async def test_a_value_in_gridfs_is_shown_by_its_beginning(
+    http: httpx.AsyncClient, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    layer = MongoDataLayer(client=database.client, database=database.name)
+    await layer.create_step(step("huge", output="begin " + "y" * 400_000, input="z" * 400_000))
+    answer = await http.get("/conversation", params={"id": "huge"})
+    assert answer.status_code == 200
+    assert "begin yyy" in answer.text
+    assert "y" * 100_000 not in answer.text

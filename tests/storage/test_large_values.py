@@ -388,4 +388,4 @@ async def test_a_value_whose_file_is_lost_is_logged_and_begins_as_it_did(
     stored = await only_step(layer)
 
     assert stored["output"] == BIG[:1000] + LOST
-    assert "is not there any more" in caplog.text
+    assert "cannot be read: No file is stored under" in caplog.text

@@ -94,7 +94,7 @@ def judge_sizes(largest: Sequence[Mapping[str, Any]], *, sampled: int | None) ->
     if not near:
         return CheckResult("ok", f"the largest{among} has {_megabytes(largest[0]['bytes'])} of 16")
     names = ", ".join(
-        f"{_thread_name(document['thread'])} ({_megabytes(document['bytes'])})" for document in near
+        f"{thread_name(document['thread'])} ({_megabytes(document['bytes'])})" for document in near
     )
     return CheckResult(
         "problem" if _share(near[0]) >= FULL_SHARE else "warning",
@@ -119,7 +119,8 @@ def _share(document: Mapping[str, Any]) -> float:
     return float(document["bytes"]) / DOCUMENT_BYTES
 
 
-def _thread_name(thread: Any) -> str:
+def thread_name(thread: Any) -> str:
+    """A thread by its id, ChatKit's with its owner."""
     if isinstance(thread, Mapping):
         return f"{thread['id']} of {thread['owner']}"
     return str(thread)
@@ -139,7 +140,8 @@ def judge_damage(
     """What cannot be read any more.
 
     Args:
-        odd: Threads with times that are no dates, or with items that are no documents.
+        odd: Names of threads with times that are no dates, with items that are no documents, or
+            with a list of overflow documents that is none.
         incomplete: Threads that lost overflow documents.
         lost: Keys of large values that are not in GridFS.
         sampled: How many threads were looked at, if not all.
