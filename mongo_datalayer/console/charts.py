@@ -39,10 +39,10 @@ def activity_charts(days: Sequence[Period]) -> list[Chart]:
     labels = [day_label(day.begins) for day in days]
     return [
         *(
-            Chart(f"{name.capitalize()} a day", labels, [Series(name, _column(days, name))])
+            Chart(f"{name.capitalize()} per day", labels, [Series(name, _column(days, name))])
             for name in ("conversations", "messages", "people")
         ),
-        Chart("Feedback a day", labels, _thumbs(_column(days, "up"), _column(days, "down"))),
+        Chart("Feedback per day", labels, _thumbs(_column(days, "up"), _column(days, "down"))),
     ]
 
 
@@ -50,13 +50,13 @@ def token_chart(days: Sequence[Document]) -> Chart:
     """The tokens of each day."""
     given = Series("input tokens", [day["input"] for day in days])
     generated = Series("output tokens", [day["output"] for day in days], "quiet")
-    return Chart("Tokens a day", [day_label(day["begins"]) for day in days], [given, generated])
+    return Chart("Tokens per day", [day_label(day["begins"]) for day in days], [given, generated])
 
 
 def thumbs_chart(weeks: Sequence[Document]) -> Chart:
     """The feedback of each week."""
     series = _thumbs([week["up"] for week in weeks], [week["down"] for week in weeks])
-    return Chart("Feedback a week", [day_label(week["name"]) for week in weeks], series)
+    return Chart("Feedback per week", [day_label(week["name"]) for week in weeks], series)
 
 
 def tool_chart(tools: Sequence[Document], order: str) -> Chart:

@@ -60,6 +60,8 @@ PAGE_SECONDS = 20.0
 SPANS = (7, 30, 90)
 """For how many days the page of usage counts."""
 
+OLD_FORM = "This form is from an earlier session. Load the page again, then repeat what you did."
+
 USAGE = {"activity": "Activity", "tools": "Tools", "models": "Models", "storage": "Storage"}
 """The topics of the page of usage."""
 
@@ -83,7 +85,7 @@ def _page(handler: Handler) -> Callable[[Console, Request], Awaitable[Response]]
             with pymongo.timeout(PAGE_SECONDS):
                 return await handler(console, request)
         except StorageError as exc:
-            return console.message(request, 404, "Not to be read", str(exc))
+            return console.message(request, 404, "This cannot be read", str(exc))
         except (MongoDataLayerError, ValueError) as exc:
             return console.message(request, 400, "That does not work", str(exc))
         except PyMongoError as exc:
@@ -236,7 +238,7 @@ class Console:
         """Mark feedback as looked at, or not."""
         form = await request.form(max_files=0, max_fields=10)
         if not is_genuine(request, form):
-            return self.message(request, 403, "Not done", "The form was not of this session.")
+            return self.message(request, 403, "Nothing was changed", OLD_FORM)
         feedback_id = str(form.get("feedback", ""))[:1000]
         looked_at = form.get("looked_at") == "1"
         if not await self._marks.mark(request.state.who, feedback_id, looked_at=looked_at):
@@ -298,7 +300,7 @@ class Console:
             if (token := request.query_params.get("token")) is not None:
                 if (who := self._access.redeem(token)) is None:
                     return PlainTextResponse(
-                        "This link was used before, or is not whole. Start `mongo-datalayer "
+                        "This link was used before, or is incomplete. Start `mongo-datalayer "
                         "console` again for another one.\n",
                         status_code=403,
                     )
@@ -311,7 +313,7 @@ class Console:
             return self._render(request, "login.html", problem=None)
         form = await request.form(max_files=0, max_fields=10)
         name = str(form.get("name", ""))
-        problem: str | None = "The form was not of this session. Try again."
+        problem: str | None = OLD_FORM
         if is_genuine(request, form):
             problem = self._access.check(name, str(form.get("password", "")))
         if problem is not None:

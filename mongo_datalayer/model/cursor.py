@@ -49,6 +49,6 @@ class Cursor:
             return cls(from_milliseconds(number), thread_id)
         except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise InvalidCursorError(
-                f"{text[:200]!r} is not a page cursor. Pass the one of the page before, which "
-                "Chainlit calls endCursor, and none for the first page."
+                f"{text[:200]!r} is not a page cursor. Pass the cursor of the previous page, which "
+                "Chainlit calls endCursor, or none for the first page."
             ) from exc

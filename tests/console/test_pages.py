@@ -16,6 +16,7 @@ from mongo_datalayer.console.conversation import STEPS
 from mongo_datalayer.console.pages import USAGE
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.stored_file import FileDetails
+from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.storage.overflow import Bounds
 from mongo_datalayer.testing.contract import step
 from tests.console import hostile
@@ -224,6 +225,16 @@ async def test_feedback_with_its_question_and_answer_is_marked(
     away = await http.post("/feedback", data={**form, "looked_at": "0", "here": "//evil.test"})
     assert away.url.host == "console.test"
     assert await database.console_reviews.count_documents({}) == 0
+
+
+async def test_an_empty_page_says_why(http: httpx.AsyncClient) -> None:
+    page = await http.get("/", params={"tag": "no such"})
+    cursor = Cursor(datetime(1999, 1, 1, tzinfo=timezone.utc), "t").encode()
+    beyond = await http.get("/", params={"tag": "no such", "cursor": cursor})
+
+    assert "<li>Nothing was found.</li>" in page.text
+    assert "<li>Nothing else was found.</li>" in beyond.text
+    assert "<title>Conversations · Console</title>" in page.text
 
 
 async def test_an_unknown_conversation_is_not_found(http: httpx.AsyncClient) -> None:

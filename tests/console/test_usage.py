@@ -207,7 +207,7 @@ async def test_the_pages_show_their_topic(http: httpx.AsyncClient, database: Dat
     storage = (await http.get("/usage?days=7&show=storage")).text
 
     conversations, *_, feedback = ServedPage(activity).charts
-    assert conversations["title"] == "Conversations a day"
+    assert conversations["title"] == "Conversations per day"
     assert conversations["labels"][-1] == f"{now:%d %b}"
     assert conversations["series"] == [["conversations", [0, 0, 0, 0, 0, 0, 1], "accent"]]
     assert [name for name, *_ in feedback["series"]] == ["thumbs up", "thumbs down"]

@@ -56,7 +56,7 @@ def test_all_pages(page: Page, console: ConsoleProcess) -> None:
     expect(page.locator(".step.d3").or_(page.locator(".step.d2")).first).to_be_visible()
 
     page.get_by_role("link", name="Feedback").click()
-    buttons = page.get_by_role("button", name="Looked at", exact=True)
+    buttons = page.get_by_role("button", name="Mark as looked at", exact=True)
     count = buttons.count()
     assert count > 3
     buttons.first.click()

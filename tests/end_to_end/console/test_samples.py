@@ -65,12 +65,12 @@ def test_every_filter_finds_some(page: Page, console: ConsoleProcess) -> None:
 
 
 COLUMNS = {
-    "Conversations a day": (1,),
-    "Messages a day": (2,),
-    "People a day": (3,),
-    "Feedback a day": (4, 5),
-    "Tokens a day": (1, 2),
-    "Feedback a week": (1, 2),
+    "Conversations per day": (1,),
+    "Messages per day": (2,),
+    "People per day": (3,),
+    "Feedback per day": (4, 5),
+    "Tokens per day": (1, 2),
+    "Feedback per week": (1, 2),
     "Errors": (2,),
 }
 """Where the table of a chart has the numbers of its series."""
