@@ -5,7 +5,7 @@
     MongoDataLayerError
     ├── ConfigurationError    (also ValueError)   a setting is missing or wrong
     ├── InvalidCursorError    (also ValueError)   a page cursor that this package did not make
-    ├── InvalidIdError        (also ValueError)   an id that is too long
+    ├── InvalidIdError        (also ValueError)   an id that is empty or too long
     ├── ExportFormatError     (also ValueError)   a file that is not a whole export
     ├── NotFoundError         (also LookupError)  what should be changed is not there
     ├── StorageError          (also OSError)      a storage client failed to keep or serve a file
@@ -34,7 +34,7 @@ class InvalidCursorError(MongoDataLayerError, ValueError):
 
 
 class InvalidIdError(MongoDataLayerError, ValueError):
-    """An id that is longer than ids may be."""
+    """An id that is longer than ids may be, or empty where something is written."""
 
 
 class ExportFormatError(MongoDataLayerError, ValueError):

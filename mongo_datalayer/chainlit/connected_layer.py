@@ -21,7 +21,7 @@ from mongo_datalayer.chainlit.users import Users
 from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
 from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files import FileBucket, GridFSStorageClient
-from mongo_datalayer.model.bson_values import to_id
+from mongo_datalayer.model.bson_values import required_id
 from mongo_datalayer.model.documents import Document
 from mongo_datalayer.mongodb.arguments import from_environment
 from mongo_datalayer.mongodb.client import Database
@@ -232,7 +232,7 @@ class ConnectedLayer(Hooked, BaseDataLayer):
 
     async def _put_feedback(self, feedback: Feedback) -> tuple[str, Document]:
         """Put feedback on its step; the thread, and the feedback as stored with its id."""
-        step_id = to_id(feedback.forId)
+        step_id = required_id(feedback.forId, "a step")
         stored = codec.stored_feedback(
             id=feedback.id, step_id=step_id, value=feedback.value, comment=feedback.comment
         )

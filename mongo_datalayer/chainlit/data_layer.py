@@ -20,7 +20,7 @@ from mongo_datalayer.chainlit import codec, session, startup
 from mongo_datalayer.chainlit.connected_layer import ConnectedLayer
 from mongo_datalayer.chainlit.session import logged_once, queued
 from mongo_datalayer.chainlit.threads import ThreadChanges
-from mongo_datalayer.model.bson_values import to_id, to_text
+from mongo_datalayer.model.bson_values import required_id, to_id, to_text
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.times import now
 from mongo_datalayer.mongodb.logger import get_logger, log_failure
@@ -163,10 +163,10 @@ class MongoDataLayer(ConnectedLayer):
             tags: They replace the thread's tags.
         """
         current = session.current_session()
-        thread_id = to_id(thread_id)
+        thread_id = required_id(thread_id, "a thread")
         metadata = session.take_metadata(metadata)
         taken = session.take_changes(name=name, metadata=metadata, tags=tags, session=current)
-        user_id = None if user_id is None else to_id(user_id)
+        user_id = None if user_id is None else required_id(user_id, "a user")
 
         naming = name is not None
 
@@ -194,7 +194,7 @@ class MongoDataLayer(ConnectedLayer):
         Chainlit's proposal #2906 names this method. Until Chainlit has it, your app calls it.
         Nothing happens when there is no such thread.
         """
-        thread_id = to_id(thread_id)
+        thread_id = required_id(thread_id, "a thread")
         await self._write(
             "update_pinned_state", thread_id, lambda: self._threads.pin(thread_id, bool(pinned))
         )
@@ -204,7 +204,7 @@ class MongoDataLayer(ConnectedLayer):
 
         What a person writes afterwards under the same id begins a new thread.
         """
-        thread_id = to_id(thread_id)
+        thread_id = required_id(thread_id, "a thread")
         # Not when its slot comes: what a person writes behind it is newer.
         called_at = now()
         object_keys = await self._write(
@@ -240,7 +240,7 @@ class MongoDataLayer(ConnectedLayer):
         Raises:
             MongoDataLayerError: outside of a chat, where several threads have a step with this id.
         """
-        step_id = to_id(step_id)
+        step_id = required_id(step_id, "a step")
         current = session.current_session()
         own = session.own_thread(None, current)
 
@@ -386,7 +386,7 @@ class MongoDataLayer(ConnectedLayer):
         Raises:
             MongoDataLayerError: no thread is given, and several have an element with this id.
         """
-        element_id = to_id(element_id)
+        element_id = required_id(element_id, "an element")
         given = session.own_thread(thread_id, session.current_session())
 
         async def delete() -> None:

@@ -20,7 +20,7 @@ from mongo_datalayer.chainlit import codec
 from mongo_datalayer.chainlit.threads import ThreadChanges
 from mongo_datalayer.chainlit.users import Users
 from mongo_datalayer.errors import ConfigurationError, StorageError
-from mongo_datalayer.model.bson_values import to_bson, to_id, to_text
+from mongo_datalayer.model.bson_values import required_id, to_bson, to_id, to_text
 from mongo_datalayer.model.documents import Document
 from mongo_datalayer.model.times import now
 from mongo_datalayer.mongodb.logger import get_logger, log_failure
@@ -98,7 +98,7 @@ def stored_user(user: User) -> tuple[str, str | None, Conversion[Document]]:
     """A user's identifier, display name and metadata, as stored."""
     display_name = None if user.display_name is None else to_text(user.display_name)
     metadata = Conversion(codec.stored_fields, user.metadata or {})
-    return to_id(user.identifier), display_name, metadata
+    return required_id(user.identifier, "a user"), display_name, metadata
 
 
 async def put_user(
@@ -300,13 +300,14 @@ def take_element(
     session = current_session()
     thread_id = _named_thread(element.thread_id, session)
     owner = session_owner(session, thread_id)
+    thread_id = required_id(thread_id, "an element's thread")
     content = element.content
     text = content if isinstance(content, str) else None
     kept = hooks.apply("element", {**element.to_dict(), "content": text})
     if kept is None:
         return None
     conversion = Conversion(codec.stored_element, kept)
-    taken = Taken(to_id(thread_id), to_id(kept["id"]), owner, conversion)
+    taken = Taken(thread_id, required_id(kept["id"], "an element"), owner, conversion)
     if text is not None:
         content = kept.get("content")
         if not isinstance(content, (str, bytes, type(None))):

@@ -20,7 +20,7 @@ from mongo_datalayer.chatkit.payloads import precise as precise
 from mongo_datalayer.chatkit.payloads import read_payload as read_payload
 from mongo_datalayer.chatkit.payloads import sort_key as sort_key
 from mongo_datalayer.chatkit.payloads import stored_payload as stored_payload
-from mongo_datalayer.model.bson_values import to_id, to_text
+from mongo_datalayer.model.bson_values import required_id, to_text
 from mongo_datalayer.model.documents import Document
 from mongo_datalayer.storage.conversion import Conversion
 
@@ -41,7 +41,7 @@ def read_thread(stored: Mapping[str, Any]) -> ThreadMetadata:
 
 def take_item(item: Any) -> Conversion[Document]:
     """One of ChatKit's ``ThreadItem`` as it is now, without times and sort key."""
-    fields: Document = {"id": to_id(item.id), "type": to_text(item.type)}
+    fields: Document = {"id": required_id(item.id, "an item"), "type": to_text(item.type)}
     # A widget of a template keeps fields that ChatKit's strict models of widgets drop.
     if isinstance(item, WidgetItem) and isinstance(item.widget, DynamicWidgetRoot):
         fields["dynamic"] = True

@@ -29,7 +29,7 @@ from mongo_datalayer.chatkit.owners import owner_name
 from mongo_datalayer.chatkit.pages import page_request, read_one, read_page
 from mongo_datalayer.chatkit.queries import owned
 from mongo_datalayer.errors import InvalidCursorError
-from mongo_datalayer.model.bson_values import to_id
+from mongo_datalayer.model.bson_values import required_id, to_id
 from mongo_datalayer.model.documents import Document
 from mongo_datalayer.storage.conversion import Conversion
 from mongo_datalayer.storage.hooks import StoredFeedback
@@ -107,7 +107,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
 
         One command. The thread keeps its position in lists. A deleted thread stays deleted.
         """
-        key = self._key(thread.id, context)
+        key = self._key(required_id(thread.id, "a thread"), context)
         taken = codec.take_thread(thread)
         created_at = thread.created_at
         await self._put("save_thread", key, taken, lambda t: self._threads.put(key, t, created_at))
@@ -190,7 +190,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
             MissingError: the owner has no such thread.
             AlreadyExistsError: the thread has another item with this id; it stays as it is.
         """
-        key = self._key(thread_id, context)
+        key = self._key(required_id(thread_id, "a thread"), context)
         kept = self._kept(item)
         if kept is None:
             return
@@ -222,7 +222,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         Raises:
             MissingError: the owner has no such thread.
         """
-        key = self._key(thread_id, context)
+        key = self._key(required_id(thread_id, "a thread"), context)
         kept = self._kept(item)
         if kept is None:
             return
@@ -290,7 +290,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
                 413 if input.size > 0 else 400,
                 f"An attachment has 1 to {self._attachment_bytes} bytes, not {input.size}.",
             )
-        key = self._key(self.generate_attachment_id(input.mime_type, context), context)
+        key = self._new_attachment(input.mime_type, context)
         attachment = self.files.announced(key, input)
         upload = new_upload(key, input.name, input.mime_type, input.size, self._bucket)
         await self._put(
@@ -313,10 +313,10 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         Raises:
             ConfigurationError: the app's address or the secret that signs links is not set.
         """
-        key = self._key(self.generate_attachment_id(mime_type, context), context)
+        key = self._new_attachment(mime_type, context)
         attachment: Attachment = self.files.made(key, name, mime_type)
         upload = new_upload(key, name, mime_type, len(content), self._bucket)
-        thread_id = to_id(thread_id)
+        thread_id = required_id(thread_id, "a thread")
         await self._put(
             "add_attachment",
             key,
@@ -339,7 +339,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
     async def _put_attachment(
         self, attachment: Attachment, thread_id: str | None, context: TContext
     ) -> None:
-        key = self._key(attachment.id, context)
+        key = self._key(required_id(attachment.id, "an attachment"), context)
         await self._put(
             "save_attachment",
             key,
@@ -384,6 +384,11 @@ class MongoChatKitStore(ConnectedStore[TContext]):
 
     def _key(self, id: str, context: TContext) -> Document:  # noqa: A002 - what it is called
         return owned(owner_name(self._user_id(context)), to_id(id))
+
+    def _new_attachment(self, mime_type: str, context: TContext) -> Document:
+        """The key of a new attachment."""
+        new = self.generate_attachment_id(mime_type, context)
+        return self._key(required_id(new, "an attachment"), context)
 
     def _kept(self, item: ThreadItem) -> ThreadItem | None:
         """The item as the app's hooks let it be stored; None when they refuse it."""

@@ -78,6 +78,20 @@ def to_id(value: Any) -> str:
     return text
 
 
+def required_id(value: Any, owner: str) -> str:
+    """The id under which something is written; ``owner`` says what it is the id of.
+
+    Raises:
+        InvalidIdError: the id is empty or too long.
+    """
+    text = to_id(value)
+    if not text:
+        raise InvalidIdError(
+            f"The id of {owner} is empty ({value!r}), and nothing is stored there."
+        )
+    return text
+
+
 def to_text(value: Any) -> str:
     """A string as it is, None as an empty one, other data as JSON text."""
     if isinstance(value, str):
