@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timezone
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
@@ -57,6 +58,26 @@ class Failure(click.ClickException):
 
 
 # Options --------------------------------------------------------------------------------------
+
+
+class Moment(click.DateTime):
+    """A day in UTC, or with ``has_time`` also a time. click's messages name Python's formats."""
+
+    def __init__(self, *, has_time: bool = False) -> None:
+        super().__init__(["%Y-%m-%d", *(["%Y-%m-%dT%H:%M:%S"] if has_time else [])])
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The beginning of the day, or the time."""
+        try:
+            found: datetime = super().convert(value, param, ctx)
+        except click.BadParameter:
+            example = datetime(2026, 1, 31, 9, 30)  # noqa: DTZ001 - shows how to write one
+            forms = " or ".join(f"{example:{form}}" for form in self.formats)
+            self.fail(f"{value!r} is not like {forms}.", param, ctx)
+        return found.replace(tzinfo=timezone.utc)
+
 
 uri_option = click.option(
     "--uri",

@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ from mongo_datalayer.admin.selection import FEEDBACK, Selection
 from mongo_datalayer.cli.app import (
     NEEDS_A_PERSON,
     Failure,
+    Moment,
     connection_options,
     failures_explained,
     heeded_signals,
@@ -38,7 +39,7 @@ INTERRUPTED = 130
 
 PARQUET = "parquet"
 
-_DAY = click.DateTime(["%Y-%m-%d"])
+_DAY = Moment()
 
 
 @click.command(epilog="Example: mongo-datalayer dataset --format csv --feedback down > down.csv")
@@ -165,8 +166,7 @@ def _times(
     """When a selection begins and ends, for days in UTC that are both included."""
     if since is not None and until is not None and since > until:
         raise click.UsageError("--since is a later day than --until, so nothing can match.")
-    begin, end = (day and day.replace(tzinfo=timezone.utc) for day in (since, until))
-    return begin, end and end + timedelta(days=1)
+    return since, until and until + timedelta(days=1)
 
 
 class _Output:
@@ -272,7 +272,7 @@ async def _write(source: Dataset, filter: Document, output: _Output) -> None:
 
 def _tell_where(output: _Output) -> None:
     if output.last is not None:
-        print_line(f"Not complete. Go on with --after {shlex.quote(output.last)}", err=True)
+        print_line(f"Incomplete. Continue with --after {shlex.quote(output.last)}", err=True)
 
 
 @contextmanager

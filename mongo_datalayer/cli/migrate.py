@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mongo_datalayer.cli.app import (
     NEEDS_A_PERSON,
     Failure,
     Function,
+    Moment,
     confirm,
     connection_options,
     failures_explained,
@@ -32,9 +32,6 @@ from mongo_datalayer.mongodb.client import Database
 
 STEPS_A_SECOND = 5_000
 """How fast a run is, about: measured by scripts/bench_migrate on two cores."""
-
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
-
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -72,8 +69,10 @@ _SOURCE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--thread", metavar="ID", help="Only this thread."),
     click.option(
         "--since",
-        type=click.DateTime(_DATES),
-        help="Only threads that were active at this time (UTC) or later.",
+        type=Moment(has_time=True),
+        metavar="TIME",
+        help="Only threads that were active at this time (UTC) or later: 2026-01-31 or "
+        "2026-01-31T09:30:00.",
     ),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N threads."),
     click.option(
@@ -125,7 +124,7 @@ def inspect(source: str, report: Path | None, *, as_json: bool, **options: Any) 
     """
 
     async def work(progress: Progress) -> Report:
-        return await migration.inspect(source, _read(options), progress=progress)
+        return await migration.inspect(source, Options(**options), progress=progress)
 
     with failures_explained(), _progress("reading") as progress:
         found = asyncio.run(work(progress))
@@ -201,17 +200,11 @@ def _with_target(
     async def with_database(database: Database) -> Report:
         with _progress(label) as progress:
             found: Report = await work(
-                source, database, _read(options), bucket=bucket, progress=progress
+                source, database, Options(**options), bucket=bucket, progress=progress
             )
         return found
 
     return on_database(uri, name, with_database)
-
-
-def _read(options: dict[str, Any]) -> Options:
-    since: datetime | None = options.pop("since")
-    # click's times have no zone, and sources are compared in UTC.
-    return Options(since=None if since is None else since.replace(tzinfo=timezone.utc), **options)
 
 
 # Showing --------------------------------------------------------------------------------------

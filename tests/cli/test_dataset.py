@@ -213,7 +213,7 @@ async def test_interrupted_and_resumed_gives_the_same(
             await asyncio.sleep(0.01)
         process.send_signal(number)
         _, err = await asyncio.wait_for(process.communicate(), DEADLINE_SECONDS)
-    option = err.decode().splitlines()[0].partition("Go on with ")[2]
+    option = err.decode().splitlines()[0].partition("Continue with ")[2]
     written = piece.read_bytes()
     rest = tmp_path / "rest" if format == "parquet" else piece
     again = ("--uri", mongo_uri, *shlex.split(option), "--output", str(rest))
@@ -277,7 +277,7 @@ async def test_a_full_disk_ends_it_in_one_line(
     _, err = await asyncio.wait_for(process.communicate(), DEADLINE_SECONDS)
 
     # A Parquet file without its end cannot be read, so there is nothing to go on from.
-    told = ["Not complete. Go on with --after a"] if format == "csv" else []
+    told = ["Incomplete. Continue with --after a"] if format == "csv" else []
     *lines, error = err.decode().splitlines()
     assert (process.returncode, lines) == (2, told)
     assert error.startswith("Error: The output cannot be written: ")
@@ -301,6 +301,7 @@ async def test_without_a_standard_output_it_asks_for_a_file(
     [
         (("--after", ""), "--after is empty"),
         (("--since", "2026-03-01", "--until", "2026-02-28"), "--since is a later day than --until"),
+        (("--since", "2026-02-30"), "'--since': '2026-02-30' is not like 2026-01-31.\n"),
     ],
 )
 async def test_options_that_cannot_be_meant(

@@ -98,6 +98,24 @@ async def test_what_cannot_be_done_ends_with_2(
     assert hint in done.failed_with_one_line()
 
 
+@pytest.mark.parametrize("since", ["2026-02-30", "noon"])
+async def test_what_is_no_time_is_told_with_an_example(source: SqliteSource, since: str) -> None:
+    done = await run("migrate", "inspect", str(source.path), "--since", since)
+
+    assert done.code == 2
+    assert f"{since!r} is not like 2026-01-31 or 2026-01-31T09:30:00." in done.err
+
+
+@pytest.mark.parametrize("since", ["2026-01-01", "2026-01-01T00:00:00"])
+async def test_a_time_in_either_form(source: SqliteSource, since: str) -> None:
+    source.thread("hello")
+
+    done = await run("migrate", "inspect", str(source.path), "--since", since, "--json")
+
+    assert done.code == 0
+    assert json.loads(done.out)["counts"]["threads"]["stored"] == 1
+
+
 async def test_a_command_that_is_killed_is_run_again(
     source: SqliteSource, where: tuple[str, ...], database: Documents
 ) -> None:
