@@ -159,7 +159,7 @@ def run(source: str, report: Path | None, *, as_json: bool, yes: bool, **options
     Exit codes:
       0  everything was moved and verified
       1  something was left out or differs, and is listed, or you declined
-      2  SOURCE or MongoDB could not be used, a conflict was to fail, or there
+      2  SOURCE or MongoDB could not be used, a conflict ended the run, or there
          was no terminal to ask at
     """
     if options["on_conflict"] == "replace" and not (options["dry_run"] or yes):
