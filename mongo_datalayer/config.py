@@ -13,6 +13,9 @@ DEFAULT_DATABASE = "chainlit"
 MAX_DATABASE_BYTES = 63
 """How long the name of a database may be: MongoDB's bound."""
 
+MAX_BUCKET_BYTES = 180
+"""How long the name of a bucket may be: MongoDB's bound is on the database, dot and collection."""
+
 DEFAULT_TIMEOUT_MS = 20_000
 DEFAULT_LINK_SECONDS = 3600
 
@@ -174,6 +177,23 @@ def check_database_name(name: object, source: str) -> None:
         problem = f"it is longer than {MAX_DATABASE_BYTES} bytes"
     if problem:
         raise ConfigurationError(f"{source}={name!r} cannot be the name of a database: {problem}.")
+
+
+def check_bucket_name(name: object, source: str) -> None:
+    """The same for the name of a GridFS bucket."""
+    problem = ""
+    if not isinstance(name, str):
+        problem = f"it is text, not {type(name).__name__}"
+    elif not name:
+        problem = "it is empty"
+    elif forbidden := [character for character in name if character in "$\0"]:
+        problem = f"{forbidden[0]!r} is not allowed in it"
+    elif name.startswith((".", "system.")) or name.endswith(".") or ".." in name:
+        problem = "its collections would have no valid names"
+    elif len(name.encode(errors="replace")) > MAX_BUCKET_BYTES:
+        problem = f"it is longer than {MAX_BUCKET_BYTES} bytes"
+    if problem:
+        raise ConfigurationError(f"{source}={name!r} cannot be a GridFS bucket: {problem}.")
 
 
 def _explain(exc: ValidationError) -> str:

@@ -23,7 +23,7 @@ from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files import FileBucket, GridFSStorageClient
 from mongo_datalayer.model.bson_values import required_id
 from mongo_datalayer.model.documents import Document
-from mongo_datalayer.mongodb.arguments import from_environment
+from mongo_datalayer.mongodb.arguments import check_methods, check_switches, from_environment
 from mongo_datalayer.mongodb.client import Database
 from mongo_datalayer.mongodb.connection import Connection
 from mongo_datalayer.mongodb.retries import Retries
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 REMEMBERED_FEEDBACK = 1000
 """Of how much feedback the queue is remembered, for deletions that name the feedback alone."""
 
+_STORAGE_METHODS = ("upload_file", "delete_file", "get_read_url")
 _TIME_FIELDS = {"activity": "updatedAt", "creation": "createdAt"}
 
 Result = TypeVar("Result")
@@ -65,6 +66,10 @@ class ConnectedLayer(Hooked, BaseDataLayer):
             raise ConfigurationError(f"order_by is 'activity' or 'creation', not {order_by!r}.")
         if indexes not in ("check", "create"):
             raise ConfigurationError(f"indexes is 'check' or 'create', not {indexes!r}.")
+        check_switches(search_index=search_index, serve_files=serve_files)
+        if storage_client is not None:
+            accepted = "one of Chainlit's storage clients, or your own BaseStorageClient"
+            check_methods("storage_client", storage_client, accepted, _STORAGE_METHODS)
         super().__init__()
         self._time_field = _TIME_FIELDS[order_by]
         self._given_storage_client = storage_client

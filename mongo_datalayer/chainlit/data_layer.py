@@ -7,7 +7,7 @@ write waits behind the earlier ones to the same thread.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -399,8 +399,14 @@ class MongoDataLayer(ConnectedLayer):
                 )
                 await self._files.delete(object_keys)
 
+        def may_create(key: Hashable) -> bool:
+            # Uploads take long, and the lookup would find nothing until then.
+            return isinstance(key, tuple) and key[0] == "element" and key[-1] == element_id
+
         key = ("element", given, element_id)
-        await self._connection.in_order(key, delete, behind_all=not given)
+        await self._connection.in_order(
+            key, delete, behind_all=not given, behind=None if given else may_create
+        )
 
     async def build_debug_url(self) -> str:
         """``""``: there is no page outside of Chainlit to look at a thread."""

@@ -15,6 +15,7 @@ from mongo_datalayer.chatkit.attachments import ChatKitAttachments
 from mongo_datalayer.chatkit.owners import context_user
 from mongo_datalayer.chatkit.threads import ChatKitThreads
 from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
+from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.links import FileLinks
 from mongo_datalayer.mongodb.arguments import from_environment
@@ -50,6 +51,18 @@ class ConnectedStore(Hooked, Store[TContext], AttachmentStore[TContext]):
         links: FileLinks | None = None,
         attachment_bytes: int = ATTACHMENT_BYTES,
     ) -> None:
+        if user_id is not None and not callable(user_id):
+            raise ConfigurationError(
+                f"user_id={user_id!r} cannot be used: it takes a function of the request's context."
+            )
+        if links is not None and not isinstance(links, FileLinks):
+            kind = type(links).__name__  # not the value, which may be the secret itself
+            raise ConfigurationError(f"links takes a FileLinks, not {kind}.")
+        is_number = isinstance(attachment_bytes, int) and not isinstance(attachment_bytes, bool)
+        if not is_number or attachment_bytes < 1:
+            raise ConfigurationError(
+                f"attachment_bytes={attachment_bytes!r} cannot be used: it takes a positive int."
+            )
         super().__init__()
         self._user_id: Callable[[TContext], Any] = context_user if user_id is None else user_id
         self._bucket = bucket

@@ -18,6 +18,13 @@ def context_user(context: Any) -> Any:
     return getattr(context, "user_id", None)
 
 
+def _text(owner: Any) -> str:
+    """The name itself: an enum's text depends on the version of Python, and on its class."""
+    if isinstance(owner, str):
+        return str.__str__(owner)
+    return int.__repr__(owner) if isinstance(owner, int) else str(owner)
+
+
 def owner_name(owner: Any) -> str:
     """The owner's id as it is stored, from what the app names the owner by.
 
@@ -33,7 +40,7 @@ def owner_name(owner: Any) -> str:
         )
     # The repr of anything else has its address in memory, where the next one's will be.
     is_name = isinstance(owner, str | int | uuid.UUID) and not isinstance(owner, bool)
-    name = str(owner) if is_name else ""
+    name = _text(owner) if is_name else ""
     if not name.strip():
         kind = repr(owner) if isinstance(owner, str | bool) else type(owner).__name__
         raise ConfigurationError(

@@ -23,7 +23,7 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import BulkWriteError, PyMongoError, WriteConcernError
 from pymongo.read_preferences import ReadPreference
 
-from mongo_datalayer.config import DEFAULT_TIMEOUT_MS
+from mongo_datalayer.config import DEFAULT_TIMEOUT_MS, check_bucket_name
 from mongo_datalayer.errors import NotFoundError, StorageError
 from mongo_datalayer.files.stored_file import (
     CHUNK_BYTES,
@@ -80,6 +80,9 @@ class FileBucket:
 
     Attributes:
         name: Name of the bucket.
+
+    Raises:
+        ConfigurationError: MongoDB does not accept the name.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class FileBucket:
         *,
         retry: Retry | None = None,
     ) -> None:
+        check_bucket_name(name, "bucket")
         borrowed = cast("Database", database)  # both drivers have the methods called here
         self.name = name
         self._files = _collection(borrowed, f"{name}.files")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pymongo import AsyncMongoClient
@@ -16,6 +16,9 @@ ACCEPTED = (
     "PyMongo's AsyncMongoClient, Motor's AsyncIOMotorClient or mongomock-motor's "
     "AsyncMongoMockClient"
 )
+
+MOST_MS = 1_000_000_000
+"""Where the driver refuses a timeout."""
 
 # mongomock-motor's classes carry the name of Motor's module.
 _MOTOR = "motor.motor_asyncio"
@@ -91,10 +94,25 @@ def check_arguments(
         )
     # Python's True is the number 1; nan compares as false with both bounds.
     is_number = isinstance(timeout_ms, (int, float)) and not isinstance(timeout_ms, bool)
-    if not is_number or not 0 < timeout_ms < inf:  # type: ignore[operator]  # a number
+    if not is_number or not 0 < timeout_ms < MOST_MS:  # type: ignore[operator]  # a number
         raise ConfigurationError(
-            f"timeout_ms={timeout_ms!r} cannot be used: it takes a positive number of milliseconds."
+            f"timeout_ms={timeout_ms!r} cannot be used: it takes a positive number of "
+            "milliseconds, below a billion."
         )
+
+
+def check_switches(**switches: object) -> None:
+    """Raise ConfigurationError unless each is True or False: ``"false"`` would switch it on."""
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name}={value!r} cannot be used: it takes True or False.")
+
+
+def check_methods(name: str, value: object, accepted: str, methods: Iterable[str]) -> None:
+    """Raise ConfigurationError unless an object has these methods; a class is no object."""
+    if isinstance(value, type) or not all(callable(getattr(value, m, None)) for m in methods):
+        kind = f"the class {value.__qualname__}" if isinstance(value, type) else _kind(value)
+        raise ConfigurationError(f"{name}=… takes {accepted}, not {kind}.")
 
 
 def check_asynchronous_database(taker: str, database: object) -> None:

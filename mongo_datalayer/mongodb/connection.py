@@ -122,6 +122,7 @@ class Connection:
         name: str | None = None,
         at_once: Callable[[], None] | None = None,
         behind_all: bool = False,
+        behind: Callable[[Hashable], bool] | None = None,
     ) -> Result:
         """Run ``operation`` behind the earlier ones of ``key``; its parts are retried, not it.
 
@@ -131,6 +132,7 @@ class Connection:
             name: What the log calls it when it fails; None logs nothing.
             at_once: Called on the home loop before the operation waits for its slot.
             behind_all: Wait for the earlier writes of all keys.
+            behind: Wait for the earlier writes of the keys for which it returns True.
         """
         if self._is_home():
             if at_once is not None:
@@ -138,9 +140,13 @@ class Connection:
             # An ASGI server cancels a request's scope again at every await until it is left. What
             # is written there (a partial answer, for example) must get through.
             with anyio.CancelScope(shield=True):
-                return await self._writes.submit(key, operation, name, behind_all=behind_all)
+                return await self._writes.submit(
+                    key, operation, name, behind_all=behind_all, behind=behind
+                )
         return await self._at_home(
-            self.in_order(key, operation, name=name, at_once=at_once, behind_all=behind_all)
+            self.in_order(
+                key, operation, name=name, at_once=at_once, behind_all=behind_all, behind=behind
+            )
         )
 
     def write(

@@ -37,6 +37,7 @@ class WriteQueue:
         name: str | None = None,
         *,
         behind_all: bool = False,
+        behind: Callable[[Hashable], bool] | None = None,
     ) -> asyncio.Future[Result]:
         """Run ``operation`` behind all earlier ones of ``key``, even if the caller is cancelled.
 
@@ -45,6 +46,7 @@ class WriteQueue:
             operation: Makes the awaitable.
             name: What the log calls the operation when it fails; None logs nothing.
             behind_all: Wait also for the earlier operations of all keys that have names.
+            behind: Wait also for those of the keys for which it returns True.
 
         Returns:
             What to await: it returns what the operation returned, or raises its error.
@@ -53,6 +55,8 @@ class WriteQueue:
         if behind_all:
             # Not those without a name: they are made of several, with uploads that take long.
             earlier |= {task for task, name in self._running.items() if name is not None}
+        if behind is not None:
+            earlier |= {last for other, last in self._last.items() if behind(other)}
         task = asyncio.get_running_loop().create_task(self._behind(earlier, operation, name))
         self._last[key] = task
         self._running[task] = name

@@ -204,3 +204,9 @@ async def test_blank_variables_are_not_set(
     await layer.close()
 
     assert layer._database.name == "chainlit"
+
+
+@pytest.mark.parametrize("value", [10**9, 10**30])
+def test_a_timeout_that_the_driver_refuses(front: Callable[..., Any], value: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"timeout_ms=.*below a billion"):
+        front(URI, timeout_ms=value)

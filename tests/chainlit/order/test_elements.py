@@ -119,6 +119,16 @@ async def test_a_deleted_element_stays_deleted(
     assert await database.fs.files.count_documents({}) == len(NAMES) - 1
 
 
+async def test_a_removal_that_names_no_thread_waits_for_the_upload(
+    layer: MongoDataLayer, database: Database
+) -> None:
+    await asyncio.gather(
+        layer.create_element(text("00", "words" * 300_000)), layer.delete_element("e00")
+    )
+    assert await layer.get_element("t", "e00") is None
+    assert await database.fs.files.count_documents({}) == 0
+
+
 async def test_the_same_id_in_another_thread_is_another_element(layer: MongoDataLayer) -> None:
     await layer.delete_element("e03", "t")
     other = text("03")
