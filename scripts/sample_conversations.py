@@ -31,6 +31,7 @@ if find_spec("mongo_datalayer") is None:
 from mongo_datalayer.admin.importer import Import
 from mongo_datalayer.chatkit.payloads import date_of, sort_key
 from mongo_datalayer.cli.app import database_command
+from mongo_datalayer.cli.terminal import count_list
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.mongodb.client import Database
 from mongo_datalayer.schema.indexes import apply_console_indexes, apply_indexes
@@ -379,7 +380,9 @@ async def main(database: Database, *, count: int, weeks: int, seed: int) -> None
     """Fill a database with sample conversations."""
     began = time.monotonic()
     stored = await fill(database, Samples(datetime.now(timezone.utc), weeks, seed), count)
-    print(f"{database.name}: {stored} in {time.monotonic() - began:.0f} s")
+    kinds = (("users", "user"), ("threads", "thread"), ("chatkit_threads", "ChatKit thread"))
+    counts = count_list((stored.get(name, 0), noun) for name, noun in kinds)
+    print(f"Stored in {database.name}: {counts}, in {time.monotonic() - began:.0f} s.")
 
 
 if __name__ == "__main__":

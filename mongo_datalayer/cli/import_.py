@@ -83,8 +83,10 @@ def import_(
     try:
         if replace and not dry_run and not yes:
             if str(file) == STANDARD_INPUT:
-                raise Failure("The answer would be read from the export. Pass --yes.")
-            confirm("Replace what is there already by what FILE holds?", uri, database)
+                raise Failure(
+                    "Standard input is the export, so you cannot answer there. Pass --yes."
+                )
+            confirm("Replace what is there already with what FILE holds?", uri, database)
         on_database(uri, database, _answers)  # before a long file is read
         with _readable_twice(file) as path:
             size = _verified_size(path)

@@ -163,7 +163,7 @@ def run(source: str, report: Path | None, *, as_json: bool, yes: bool, **options
          was no terminal to ask at
     """
     if options["on_conflict"] == "replace" and not (options["dry_run"] or yes):
-        question = "Replace what is there already by what SOURCE holds?"
+        question = "Replace what is there already with what SOURCE holds?"
         confirm(question, options["uri"], options["database"])
     title = "Would be moved" if options["dry_run"] else "Moved"
     found = _with_target("moving", migration.run, source, options)

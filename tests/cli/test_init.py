@@ -112,6 +112,7 @@ def test_the_chatkit_server_answers_its_visitor_alone(
                 time.sleep(0.1)
             assert ask(visitor, "Hello").count("You said: Hello") >= 1
             assert titles(visitor) == ["Hello"]
+            assert visitor.get("/readyz").json() == {"status": "ok"}
             gone = {"type": "threads.get_by_id", "params": {"thread_id": "thr_gone"}}
             assert visitor.post("/chatkit", json=gone).status_code == 404
             visitor.cookies.clear()

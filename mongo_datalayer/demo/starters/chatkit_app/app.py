@@ -28,6 +28,7 @@ from mongo_datalayer.chatkit import (
     UploadRefusedError,
     mount_chatkit,
 )
+from mongo_datalayer.monitoring import mount_health
 
 PAGE = Path(__file__).with_name("index.html")
 COOKIE = "visitor"
@@ -82,6 +83,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(lifespan=lifespan)
 mount_chatkit(store, app)
+mount_health(store, app)  # /healthz and /readyz, for probes
 
 
 @app.get("/")
