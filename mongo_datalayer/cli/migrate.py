@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,22 @@ from mongo_datalayer.mongodb.client import Database
 STEPS_A_SECOND = 5_000
 """How fast a run is, about: measured by scripts/bench_migrate on two cores."""
 
+ID_LENGTH = 100
+"""How much of an id is shown; the report has all of it."""
+
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _in_a_folder(
+    _context: click.Context, _parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """Refuse a report that could not be written before the run, and not after it."""
+    if path is not None and not os.access(path.parent, os.W_OK):
+        raise click.BadParameter(f"{path.parent} is no folder that you can write to.")
+    return path
+
+
 _SOURCE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.argument("source"),
     click.option(
@@ -83,7 +98,8 @@ _SOURCE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--report",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, writable=True, path_type=Path),
+        callback=_in_a_folder,
         metavar="FILE",
         help="Write everything that is listed, with its ids, to a JSON file.",
     ),
@@ -215,17 +231,17 @@ def _finish(
 ) -> None:
     """Print and write a report; the exit code says whether it is complete."""
     with found:
-        try:
-            if path is not None:
-                found.write(path)
-        except OSError as exc:
-            raise Failure(f"{path} cannot be written: {exc.strerror}") from exc
         if as_json:
             print_json(found.as_dict())
         else:
             _show(found, title, listed=path is not None)
             if estimate:
                 print_line(_estimate(found))
+        try:
+            if path is not None:
+                found.write(path)
+        except OSError as exc:
+            raise Failure(f"{path} cannot be written: {exc.strerror}") from exc
         if not found.complete:
             raise SystemExit(NEEDS_A_PERSON)
 
@@ -247,11 +263,16 @@ def _show(found: Report, title: str, *, listed: bool) -> None:
         print_line(f"  {read}: {', '.join(ends) or 'none'}")
     for (outcome, name, reason), count in sorted(found.reasons.items()):
         examples = ", ".join(
-            finding.id or finding.detail for finding in found.examples[outcome, name, reason]
+            _shortened(finding.id or finding.detail)
+            for finding in found.examples[outcome, name, reason]
         )
         print_line(f"{outcome}, {name}: {reason}: {count:,} ({examples}{', …' * (count > 3)})")
     if found.reasons and not listed:
         print_line("All of them are listed with --report FILE.")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= ID_LENGTH else f"{text[:ID_LENGTH]}…"
 
 
 def _estimate(found: Report) -> str:

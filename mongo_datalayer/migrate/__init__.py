@@ -15,14 +15,14 @@ from contextlib import asynccontextmanager
 
 from mongo_datalayer.config import BUCKET
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.migrate.engine import (
-    Migration,
-    Progress,
+from mongo_datalayer.migrate.choosing import (
+    SourceUsers,
+    give_owner,
+    owner_names,
     select_threads,
     selected_user,
-    tell_about_owner,
-    tell_same_user,
 )
+from mongo_datalayer.migrate.engine import Migration, Progress
 from mongo_datalayer.migrate.file_mover import FileMover
 from mongo_datalayer.migrate.options import Options
 from mongo_datalayer.migrate.reader import Reader, opened
@@ -65,22 +65,20 @@ async def inspect(
     """
     options = options or Options()
     async with _reading(source, options, progress) as (reader, report):
-        seen: set[int] = set()  # hashes: the names of all users may not fit into memory
+        named = SourceUsers()
         async for batch in reader.batches(reader.source.users):
             for record in batch:
                 if isinstance(record, UserRecord):
                     if not selected_user(record, options):
                         continue
-                    hashed = hash(record.user["identifier"])
-                    if hashed in seen:
-                        tell_same_user(record)
-                    seen.add(hashed)
+                    named.is_repeated(record)
                 report.add(record.rows, STORED)
                 progress("reading", sum(record.rows.read.values()))
         async for batch in reader.batches(lambda: select_threads(reader.source.threads(), options)):
             for record in batch:
                 if isinstance(record, ThreadRecord):
-                    tell_about_owner(record)
+                    found = {name: name for name in owner_names(record) if name in named}
+                    give_owner(record, found, options)
                 report.add(record.rows, STORED)
                 progress("reading", sum(record.rows.read.values()))
         return report

@@ -8,20 +8,21 @@ names. The same code reads the tables of Chainlit's two layers and of PraisonAI:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
 from typing import Any
 
 from mongo_datalayer.migrate import values
 from mongo_datalayer.migrate.records import Leftover, Outcome, Rows, ThreadRecord, UserRecord
-from mongo_datalayer.migrate.values import OddValueError
-from mongo_datalayer.model.documents import Document
+from mongo_datalayer.migrate.values import TOO_LONG, DamagedText, OddValueError, is_too_long
+from mongo_datalayer.model.documents import Document, ThreadDocument
 from mongo_datalayer.model.times import EPOCH, parse_time
 
 Row = Mapping[str, Any]
 
 NAME_LENGTH = 255
+DELETED = "thread was deleted in the source"
 USER_FEEDBACK = "user_feedback"
 """The name of Prisma's feedback that a person gave; other names are evaluations."""
 
@@ -31,12 +32,18 @@ NOBODY = frozenset({"", "User", "user", "anonymous"})
 _FLAGS = frozenset({"isError", "waitForAnswer", "defaultOpen", "autoCollapse"})
 _TEXTS = frozenset({"type", "name", "input", "output", "language", "command", "icon"})
 # Of the row, not of the step: `streaming` is false in everything that was stored to its end.
-_ROW_ONLY = frozenset({"id", "threadId", "streaming", "rowCreatedAt", "updatedAt", "home"})
-# Names that mean something in a stored thread.
-_TAKEN = frozenset(
-    {"steps", "elements", "bytes", "overflow", "overflowIds", "session", "deletedAt"}
+_ROW_ONLY = frozenset({"id", "threadId", "streaming", "rowCreatedAt", "updatedAt"})
+_ROW_ONLY |= {"home", "homeKey"}
+# Columns of a thread's row that say something of it, or of the row.
+_THREAD_COLUMNS = frozenset(
+    {"id", "name", "userId", "userIdentifier", "metadata", "tags", "createdAt", "updatedAt"}
 )
-_TAKEN |= {"_id", "updatedAt", "searchMark", "deletedSteps", "pendingFeedback", "home"}
+_THREAD_COLUMNS |= {"deletedAt", "ownerName", "rowCreatedAt", "home", "homeKey"}
+_USER_COLUMNS = frozenset({"id", "identifier", "metadata", "createdAt", "updatedAt", "displayName"})
+# Names that mean something in what is stored, and are no column's.
+_TAKEN = frozenset(ThreadDocument.model_fields) | {"_id", "incomplete", "feedback", "receivedAt"}
+_TAKEN |= {"sequence"}
+_TAKEN -= {"id", "name", "tags", "metadata", "createdAt"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ def user_record(row: Row, reading: Reading) -> UserRecord | Leftover:
     if not user_id or not identifier:
         rows.tell(Outcome.LEFT_OUT, "user without id or identifier", "users", user_id or identifier)
         return Leftover(rows)
+    if is_too_long(user_id) or is_too_long(identifier):
+        rows.tell(Outcome.LEFT_OUT, TOO_LONG, "users", user_id)
+        return Leftover(rows)
+    _tell_damaged(rows, "users", [row])
     user: Document = {"id": user_id, "identifier": identifier}
     user["metadata"] = _without_none(_map(rows, "users", user_id, row, "metadata"))
     created = _time(rows, "users", user_id, row, reading)
@@ -91,8 +102,7 @@ def user_record(row: Row, reading: Reading) -> UserRecord | Leftover:
     user["createdAt"] = created or EPOCH
     if "displayName" in row:
         user["displayName"] = values.text(row["displayName"])
-    known = {"id", "identifier", "metadata", "createdAt", "updatedAt", "displayName"}
-    user |= {name: values.to_plain(item) for name, item in row.items() if name not in known}
+    user |= _extra(row, _USER_COLUMNS)
     return UserRecord(user, rows)
 
 
@@ -101,11 +111,13 @@ def thread_record(found: ThreadRows, reading: Reading) -> ThreadRecord | Leftove
     rows = Rows(Counter({table: len(each) for table, each in found.each() if each}))
     row = found.threads[-1] if found.threads else None
     if reason := _why_left_out(found, row, reading):
-        outcome = Outcome.SKIPPED if row is not None and found.thread_id else Outcome.LEFT_OUT
+        outcome = Outcome.SKIPPED if reason == DELETED else Outcome.LEFT_OUT
         for table, each in found.each():
             for lost in each:
                 rows.tell(outcome, reason, table, lost.get("id", ""), found.thread_id)
         return Leftover(rows)
+    for table, each in found.each():
+        _tell_damaged(rows, table, each)
     for other in found.threads[:-1]:
         rows.tell(Outcome.MERGED, "thread with the same id", "threads", other["id"])
     thread: Document = {"id": found.thread_id}
@@ -123,10 +135,13 @@ def thread_record(found: ThreadRows, reading: Reading) -> ThreadRecord | Leftove
 def _why_left_out(found: ThreadRows, row: Row | None, reading: Reading) -> str | None:
     if not found.thread_id:
         return "belongs to no thread"
+    if is_too_long(found.thread_id):
+        return TOO_LONG
     if row is None:
         return None if reading.import_orphans else "its thread is missing"
     # Chainlit's official layer keeps a deleted thread's rows, and hides it by this column.
-    return "thread was deleted in the source" if "deletedAt" in row else None
+    deleted = values.is_set(row.get("deletedAt", False))
+    return DELETED if deleted else None
 
 
 # Threads --------------------------------------------------------------------------------------
@@ -145,10 +160,7 @@ def _add_thread(thread: Document, rows: Rows, row: Row, reading: Reading) -> Non
     thread["tags"] = _tags(rows, "threads", thread_id, row)
     if (created := _time(rows, "threads", thread_id, row, reading)) is not None:
         thread["createdAt"] = created
-    known = {"id", "name", "userId", "userIdentifier", "metadata", "tags", "createdAt", "ownerName"}
-    for name, value in row.items():
-        if name not in known and name not in _TAKEN and name != "rowCreatedAt":
-            thread[name] = values.to_plain(value)
+    thread |= _extra(row, _THREAD_COLUMNS)
 
 
 def _add_owner(thread: Document, rows: Rows, row: Row) -> None:
@@ -175,10 +187,13 @@ def _add_times(thread: Document, rows: Rows) -> None:
         thread["createdAt"] = min(times)
         if rows.read["threads"]:
             rows.tell(Outcome.CHANGED, "thread's time is the first step's", "threads", thread["id"])
-    newest = max(times, default=thread.get("createdAt"))
-    if newest is not None:
-        # A clock that was ahead must not keep the thread on top of the list.
-        thread["updatedAt"] = min(newest, datetime.now(timezone.utc))
+    elif "createdAt" not in thread:
+        # A thread without a time would be in no list.
+        thread["createdAt"] = EPOCH
+        rows.tell(Outcome.CHANGED, "thread's time is 1970", "threads", thread["id"])
+    newest = max(times, default=thread["createdAt"])
+    # A clock that was ahead must not keep the thread on top of the list.
+    thread["updatedAt"] = min(newest, datetime.now(timezone.utc))
 
 
 def _speaker(thread: Document) -> str | None:
@@ -199,14 +214,13 @@ def _steps(found: list[Row], rows: Rows) -> list[Document]:
     by_id: dict[str, Document] = {}
     for row in found:
         step_id = values.text(row.get("id"))
-        if not step_id:
-            rows.tell(Outcome.LEFT_OUT, "step without id", "steps", "", row.get("name", ""))
-        elif step_id in by_id:
+        if not _has_id(step_id, "step", row, rows):
+            continue
+        if step_id in by_id:
             rows.tell(Outcome.MERGED, "step with the same id", "steps", step_id)
-        if step_id:
-            # A dict keeps the first place of a key, and the last row is the newest.
-            by_id.pop(step_id, None)
-            by_id[step_id] = _step(step_id, row, rows)
+        # A dict keeps the first place of a key, and the last row is the newest.
+        by_id.pop(step_id, None)
+        by_id[step_id] = _step(step_id, row, rows)
     _cut_loops(by_id, rows)
     return sorted(by_id.values(), key=_step_time)
 
@@ -231,7 +245,7 @@ def _step(step_id: str, row: Row, rows: Rows) -> Document:
         elif name in {"createdAt", "start", "end"}:
             step |= {name: time} if (time := _step_time_text(rows, step_id, name, value)) else {}
         else:
-            step[name] = values.to_plain(value)
+            step |= _extra({name: value}, ())
     # Without a time get_thread takes the step for one of 1970, before all others.
     if "createdAt" not in step and (begin := step.get("start") or step.get("end")):
         step["createdAt"] = begin
@@ -285,8 +299,7 @@ def _elements(found: list[Row], rows: Rows, steps: list[Document]) -> list[Docum
     step_ids = {step["id"] for step in steps}
     for row in found:
         element_id = values.text(row.get("id"))
-        if not element_id:
-            rows.tell(Outcome.LEFT_OUT, "element without id", "elements", "", row.get("name", ""))
+        if not _has_id(element_id, "element", row, rows):
             continue
         if element_id in by_id:
             rows.tell(Outcome.MERGED, "element with the same id", "elements", element_id)
@@ -313,7 +326,7 @@ def _element(element_id: str, row: Row, rows: Rows) -> Document:
         elif name == "page":
             element[name] = values.whole_number(value)
         else:
-            element[name] = values.to_plain(value)
+            element |= _extra({name: value}, ())
     details = _map(rows, "elements", element_id, row, "metadata")
     # Chainlit's official layer has the type there alone, and repeats other columns.
     for name, value in details.items():
@@ -368,6 +381,33 @@ def _feedback(row: Row, step: Document) -> Document:
 
 
 # What all have --------------------------------------------------------------------------------
+
+
+def _has_id(id: str, what: str, row: Row, rows: Rows) -> bool:  # noqa: A002
+    """Whether a row has an id that can be stored; it is listed if not."""
+    if not id:
+        rows.tell(Outcome.LEFT_OUT, f"{what} without id", f"{what}s", "", row.get("name", ""))
+    elif is_too_long(id):
+        rows.tell(Outcome.LEFT_OUT, TOO_LONG, f"{what}s", id)
+    return bool(id) and not is_too_long(id)
+
+
+def _extra(row: Row, known: Collection[str]) -> Document:
+    """Columns that nobody knows; one whose name has a meaning here gets another one."""
+    return {
+        f"source_{name}" if name in _TAKEN else name: values.to_plain(value)
+        for name, value in row.items()
+        if name not in known
+    }
+
+
+def _tell_damaged(rows: Rows, table: str, found: list[Row]) -> None:
+    """List the rows with texts that are not UTF-8."""
+    for row in found:
+        for name, value in row.items():
+            if type(value) is DamagedText and name not in {"home", "threadId"}:
+                reason = f"{name} is not UTF-8"
+                rows.tell(Outcome.CHANGED, reason, table, row.get("id", ""), value)
 
 
 def _map(rows: Rows, table: str, id: str, row: Row, name: str) -> dict[str, Any]:  # noqa: A002

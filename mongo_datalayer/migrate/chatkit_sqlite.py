@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import sqlalchemy as sa
 
@@ -11,7 +12,7 @@ from mongo_datalayer.migrate.chatkit_records import (
     Row,
     attachment_record,
     orphan,
-    thread_record,
+    thread_records,
 )
 from mongo_datalayer.migrate.records import (
     DocumentRecord,
@@ -66,27 +67,31 @@ class ChatKitSource:
 
     def threads(self) -> Iterator[DocumentRecord | Leftover]:
         """Every attachment, then every thread with its items."""
-        for row in self._select("files", "id, user_id, data", "id") if self._has_files else ():
+        for row in self._select("files", "user_id, data", "id") if self._has_files else ():
             yield attachment_record(row)
-        threads = self._select("threads", "id, user_id, created_at, data", "id")
-        items = self._select("items", "id, thread_id, created_at, data", _ITEM_ORDER)
-        item = next(items, None)
-        # None stands for the end: items that are left then belong to no thread.
-        for thread in (*threads, None):
-            key = None if thread is None else str(thread["id"])
-            found: list[Row] = []
-            while item is not None and (key is None or str(item["thread_id"]) <= key):
-                if key is None or str(item["thread_id"]) < key:
-                    yield orphan(item)
-                else:
-                    found.append(item)
-                item = next(items, None)
-            if thread is not None:
-                yield thread_record(thread, found)
+        threads = groupby(self._select("threads", "user_id, created_at, data", "id"), _key)
+        columns = "id, user_id, created_at, data"
+        items = groupby(self._select("items", columns, "thread_id", _ITEM_ORDER), _key)
+        item_key, item_rows = next(items, _END)
+        for key, thread_rows in threads:
+            while item_key is not None and item_key < key:
+                yield from map(orphan, item_rows)
+                item_key, item_rows = next(items, _END)
+            found = list(item_rows) if item_key == key else []
+            if item_key == key:
+                item_key, item_rows = next(items, _END)
+            yield from thread_records(list(thread_rows), found)
+        while item_key is not None:
+            yield from map(orphan, item_rows)
+            item_key, item_rows = next(items, _END)
 
-    def _select(self, table: str, columns: str, order: str) -> Iterator[Row]:
-        statement = sa.text(f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608 - ours
-        return self._snapshot.rows(statement, columns.split(", "))
+    def _select(self, table: str, columns: str, key: str, order: str = "rowid") -> Iterator[Row]:
+        """The rows of a table by one of its ids, in an order that Python has, too."""
+        # The samples' ids are texts, but SQLite takes any value, and NULL.
+        text = f"coalesce(CAST({key} AS TEXT), '')"
+        sorting = f"hex(CAST({text} AS BLOB))"
+        statement = sa.text(f"SELECT {text}, {sorting}, {columns} FROM {table} ORDER BY 2, {order}")  # noqa: S608 - ours
+        return self._snapshot.rows(statement, [key, "key", *columns.split(", ")])
 
     def _count(self, table: str) -> int:
         statement = sa.text(f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
@@ -95,4 +100,9 @@ class ChatKitSource:
 
 
 # As the sample store reads them: its times may be equal, and rowid tells which came first.
-_ITEM_ORDER = "thread_id, created_at, rowid"
+_ITEM_ORDER = "created_at, rowid"
+_END: tuple[None, Iterator[Row]] = (None, iter(()))
+
+
+def _key(row: Row) -> str:
+    return str(row["key"])

@@ -132,6 +132,8 @@ def read_export(path: Path) -> Iterator[Document]:
         SourceError: a file is none of an export.
     """
     files = sorted(path.rglob("*.json.gz")) if path.is_dir() else [path]
+    if not files:
+        raise SourceError(f"The folder {path} holds no export from DynamoDB: no *.json.gz.")
     for file in files:
         try:
             with gzip.open(file, "rt", encoding="utf-8") as lines:

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import TypeGuard
 
 from mongo_datalayer.errors import ConfigurationError, MigrationConflictError
+from mongo_datalayer.migrate.choosing import (
+    SourceUsers,
+    give_owner,
+    owner_names,
+    select_threads,
+    selected_user,
+    tell_same_user,
+)
 from mongo_datalayer.migrate.file_mover import FileMover
 from mongo_datalayer.migrate.item import Item
 from mongo_datalayer.migrate.options import Options
@@ -45,8 +53,7 @@ GONE = "deleted in the target"
 OWNER_GONE = "its user was deleted in the target"
 CONFLICT = "the target has another one"
 REFUSED = "MongoDB refused it"
-NO_OWNER = "thread has no owner"
-RECOVERABLE = "thread has no owner, --recover-owners would find one"
+FOREIGN = "its user's id is another user's in the target"
 
 
 class Migration:
@@ -77,7 +84,7 @@ class Migration:
         self._report = report
         self._files = files
         self._progress = progress
-        self._chosen = 0
+        self._named = SourceUsers()
         self._begin = time.monotonic()
         self._steps = 0
 
@@ -134,10 +141,13 @@ class Migration:
     async def _move_users(self, batch: list[Record]) -> None:
         records = []
         for record in batch:
-            if isinstance(record, Leftover):
-                self._report.add(record.rows, None)
-            elif isinstance(record, UserRecord) and selected_user(record, self._options):
-                records.append(record)
+            if isinstance(record, UserRecord):
+                if not selected_user(record, self._options):
+                    continue
+                if not self._named.is_repeated(record):
+                    records.append(record)
+                    continue
+            self._report.add(record.rows, None)
         names = [record.user["identifier"] for record in records]
         ids = await self._target.users.ids_of(names)
         items = []
@@ -164,15 +174,17 @@ class Migration:
         for name, shelf in self._target.chatkit.items():
             await self._settle(shelf, [_chatkit_item(each) for each in batch if is_of(each, name)])
         ids = await self._owners(records)
-        erased = await self._erased(records, ids)
+        erased, foreign = await self._lost_owners(records, ids)
         items = []
         for record in records:
-            if record.thread.get("userId") in erased:
-                reason = OWNER_GONE
-                self._report.add(record.rows, Outcome.SKIPPED.value, reason, record.thread["id"])
-                continue
-            give_owner(record, ids, self._options)
-            items.append(self._item(record))
+            thread_id, user_id = record.thread["id"], record.thread.get("userId")
+            if user_id in erased:
+                self._report.add(record.rows, Outcome.SKIPPED.value, OWNER_GONE, thread_id)
+            elif user_id in foreign and record.thread.get("userIdentifier") not in ids:
+                self._report.add(record.rows, Outcome.LEFT_OUT.value, FOREIGN, thread_id)
+            else:
+                give_owner(record, ids, self._options)
+                items.append(self._item(record))
         await self._settle(self._target.threads, items)
 
     def _item(self, record: ThreadRecord) -> Item:
@@ -182,20 +194,31 @@ class Migration:
         return Item(thread["id"], record.rows, stored_thread(thread), expected, files)
 
     async def _owners(self, records: list[ThreadRecord]) -> dict[str, str]:
-        names = {record.thread.get("userIdentifier") for record in records}
-        names |= {record.possible_owner for record in records}
-        return await self._target.users.ids_of(name for name in names if name)
+        """The ids in the target of those who may own these threads, by identifier."""
+        names = {name for record in records for name in owner_names(record)}
+        found = await self._target.users.ids_of(names)
+        if self._options.dry_run:
+            # A run would have stored the source's users by now, under ids that nobody asks for.
+            found |= {name: name for name in names - found.keys() if name in self._named}
+        return found
 
-    async def _erased(self, records: list[ThreadRecord], ids: dict[str, str]) -> set[str]:
-        """The ids of users who were moved here once and are gone."""
+    async def _lost_owners(
+        self, records: list[ThreadRecord], ids: dict[str, str]
+    ) -> tuple[set[str], set[str]]:
+        """Of the users whom the target does not know by name, the ids of two kinds.
+
+        Those who were moved here once and are gone, and those that another user has.
+        """
         unknown = {
             record.thread["userId"]
             for record in records
             if "userId" in record.thread and record.thread.get("userIdentifier") not in ids
         }
         if not unknown:
-            return set()
-        return {*await self._target.recorded(self._source, "users", sorted(unknown))}
+            return set(), set()
+        moved = {*await self._target.recorded(self._source, "users", sorted(unknown))}
+        present = {*await self._target.users.present(unknown - moved)}
+        return moved, present
 
     # Both -------------------------------------------------------------------------------------
 
@@ -299,76 +322,3 @@ def is_of(record: Record, shelf: str) -> TypeGuard[DocumentRecord]:
 
 def _chatkit_item(record: DocumentRecord) -> Item:
     return Item(chatkit_id(record.document), record.rows, record.document, record.expected)
-
-
-# Choosing and owners, also for inspection and verification ------------------------------------
-
-
-def selected_user(record: UserRecord, options: Options) -> bool:
-    """Whether a user was asked for."""
-    return options.user is None or record.user["identifier"] == options.user
-
-
-def tell_same_user(record: UserRecord) -> None:
-    """List a user whose identifier is another one's: the threads are given to that one."""
-    reason, identifier = "user with the same identifier", record.user["identifier"]
-    record.rows.tell(Outcome.MERGED, reason, "users", record.user["id"], identifier)
-
-
-def select_threads(records: Iterable[Record], options: Options) -> Iterator[Record]:
-    """The threads that were asked for, and what belongs to none if all were."""
-    chosen = 0
-    partial = options.user is not None or options.thread is not None or options.since is not None
-    for record in records:
-        if isinstance(record, (ThreadRecord, DocumentRecord)):
-            if not _fits(record, options):
-                continue
-            if options.limit is not None and chosen >= options.limit:
-                return
-            chosen += 1
-            yield record
-        # Nobody owns these rows, so they are in no part that was asked for.
-        elif not partial:
-            yield record
-
-
-def _fits(record: ThreadRecord | DocumentRecord, options: Options) -> bool:
-    if isinstance(record, ThreadRecord):
-        thread_id, newest = record.thread["id"], record.thread.get("updatedAt")
-        owner = record.thread.get("userIdentifier")
-        if owner is None and options.recover_owners:
-            owner = record.possible_owner
-    else:
-        key, newest = record.document["_id"], record.document["updatedAt"]
-        owner, thread_id = key["owner"], key["id"]
-    if options.thread not in (None, thread_id) or options.user not in (None, owner):
-        return False
-    return options.since is None or (newest is not None and newest >= options.since)
-
-
-def tell_about_owner(record: ThreadRecord) -> None:
-    """List a thread without an owner, with who may be."""
-    thread = record.thread
-    if "userId" in thread or "userIdentifier" in thread:
-        return
-    reason = NO_OWNER if record.possible_owner is None else RECOVERABLE
-    record.rows.tell(Outcome.CHANGED, reason, "threads", thread["id"], record.possible_owner or "")
-
-
-def give_owner(record: ThreadRecord, ids: dict[str, str], options: Options) -> None:
-    """Give a thread to the user of that name in the target, whatever id they have there."""
-    thread, rows = record.thread, record.rows
-    name = thread.get("userIdentifier")
-    if name is None and "userId" not in thread:
-        name = record.possible_owner
-        if name not in ids or not options.recover_owners:
-            tell_about_owner(record)
-            return
-        reason = "owner found by who speaks"
-        rows.tell(Outcome.CHANGED, reason, "threads", thread["id"], name)
-        thread["userIdentifier"] = name
-    elif "userId" not in thread:
-        reason = "owner found by name" if name in ids else "no user has the owner's name"
-        rows.tell(Outcome.CHANGED, reason, "threads", thread["id"], name)
-    if name is not None and name in ids:
-        thread["userId"] = ids[name]

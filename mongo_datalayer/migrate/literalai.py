@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mongo_datalayer.errors import ConfigurationError, SourceError
+from mongo_datalayer.migrate import values
 from mongo_datalayer.migrate.chainlit_rows import (
     USER_FEEDBACK,
     Reading,
@@ -16,7 +18,14 @@ from mongo_datalayer.migrate.chainlit_rows import (
     thread_record,
     user_record,
 )
-from mongo_datalayer.migrate.records import Leftover, MatchedTable, ThreadRecord, UserRecord
+from mongo_datalayer.migrate.records import (
+    Leftover,
+    MatchedTable,
+    Outcome,
+    Rows,
+    ThreadRecord,
+    UserRecord,
+)
 from mongo_datalayer.model.documents import Document
 
 BLOCK_CHARACTERS = 1024 * 1024
@@ -50,10 +59,10 @@ class LiteralAISource:
         self.tables: list[MatchedTable] = []
         self.warnings: list[str] = []
         try:
-            first = next(self._threads(), None)
+            first = next(self._values(), None)
         except SourceError as exc:
             raise ConfigurationError(str(exc)) from exc
-        if first is None or "steps" not in first:
+        if not _is_thread(first) or "steps" not in first:
             raise ConfigurationError(f"{path} holds no threads of Literal AI, with id and steps.")
 
     def close(self) -> None:
@@ -62,28 +71,51 @@ class LiteralAISource:
     def users(self) -> Iterator[UserRecord | Leftover]:
         """The participants, each once."""
         seen: set[int] = set()  # hashes: the ids of all participants may not fit into memory
-        for thread in self._threads():
-            participant = thread.get("participant") or {}
-            user_id = participant.get("id")
+        for thread in filter(_is_thread, self._values()):
+            participant = _participant(thread)
+            user_id = values.text(participant.get("id"))
             if user_id and hash(user_id) not in seen:
                 seen.add(hash(user_id))
-                yield user_record({"identifier": user_id, **_present(participant)}, self._reading)
+                yield user_record({"identifier": user_id, **participant}, self._reading)
 
     def threads(self) -> Iterator[ThreadRecord | Leftover]:
-        """The threads, in the order of the file."""
-        for thread in self._threads():
-            yield thread_record(_rows(thread), self._reading)
+        """The threads, in the order of the file; of several with one id, the last."""
+        last = {hash(_id_of(value)): number for number, value in enumerate(self._values())}
+        for number, value in enumerate(self._values()):
+            if not _is_thread(value):
+                rows = Rows(Counter(threads=1))
+                rows.tell(Outcome.LEFT_OUT, "it is no thread", "threads", "", value)
+                yield Leftover(rows)
+            elif last[hash(_id_of(value))] != number:
+                yield _replaced(_rows(value))
+            else:
+                yield thread_record(_rows(value), self._reading)
 
-    def _threads(self) -> Iterator[Document]:
+    def _values(self) -> Iterator[Any]:
         try:
             # Some editors begin a file with a byte order mark, which json refuses.
             with self._path.open(encoding="utf-8-sig", errors="replace") as file:
-                for value in json_values(lambda: file.read(BLOCK_CHARACTERS)):
-                    if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-                        raise SourceError(f"{self._path} holds something that is no thread.")
-                    yield value
+                yield from json_values(lambda: file.read(BLOCK_CHARACTERS))
         except (OSError, ValueError) as exc:
             raise SourceError(f"{self._path} cannot be read as JSON: {exc}") from exc
+
+
+def _is_thread(value: Any) -> TypeGuard[Document]:
+    return isinstance(value, dict) and bool(_id_of(value))
+
+
+def _id_of(value: Any) -> str:
+    return values.text(value.get("id")) if isinstance(value, dict) else ""
+
+
+def _replaced(found: ThreadRows) -> Leftover:
+    """A thread that the file has again further on; steps that only this one has are lost."""
+    rows = Rows(Counter({table: len(each) for table, each in found.each() if each}))
+    for table, each in found.each():
+        for row in each:
+            reason = "a later thread has the same id"
+            rows.tell(Outcome.LEFT_OUT, reason, table, row.get("id", ""), found.thread_id)
+    return Leftover(rows)
 
 
 def json_values(read: Any) -> Iterator[Any]:
@@ -124,24 +156,38 @@ def json_values(read: Any) -> Iterator[Any]:
 
 
 def _rows(thread: Document) -> ThreadRows:
-    participant = thread.get("participant") or {}
+    thread_id, participant = _id_of(thread), _participant(thread)
     row = _present({name: thread.get(name) for name in ("name", "metadata", "tags", "createdAt")})
-    row |= _present({"id": thread["id"], "userId": participant.get("id")})
+    row |= _present({"id": thread_id, "userId": participant.get("id")})
     owner = participant.get("identifier") or participant.get("id")
     row |= _present({"userIdentifier": owner, "ownerName": owner})
-    rows = ThreadRows(thread["id"], [row])
-    for step in thread.get("steps") or ():
+    rows = ThreadRows(thread_id, [row])
+    for step in _maps(thread.get("steps")):
         rows.steps.append(_step(step))
-        for score in step.get("scores") or ():
-            rows.feedbacks.append(_vote(score, step))
-        for attachment in step.get("attachments") or ():
+        rows.feedbacks += [_vote(score, step) for score in _maps(step.get("scores"))]
+        for attachment in _maps(step.get("attachments")):
             rows.elements.append({**_present(attachment), "forId": step.get("id")})
     return rows
 
 
+def _participant(thread: Document) -> Document:
+    found = thread.get("participant")
+    return _present(found) if isinstance(found, dict) else _present({"id": found})
+
+
+def _maps(value: Any) -> list[Document]:
+    """The maps of a list; anything else is one that has a name alone, and will be listed."""
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    return [item if isinstance(item, dict) else {"name": item} for item in items]
+
+
 def _step(step: Document) -> Row:
-    metadata = dict(step.get("metadata") or {})
-    row = _present({name: metadata.pop(name, None) for name in _IN_METADATA})
+    metadata = values.decoded(step.get("metadata"))
+    if isinstance(metadata, dict):
+        metadata = dict(metadata)
+        row = _present({name: metadata.pop(name, None) for name in _IN_METADATA})
+    else:
+        row = {}
     for name, value in _present(step).items():
         if name in _TIMES:
             row[_TIMES[name]] = value
@@ -149,7 +195,7 @@ def _step(step: Document) -> Row:
             row[name] = _content(value)
         elif name not in {"metadata", "scores", "attachments", "threadId"}:
             row[name] = value
-    row |= {"metadata": metadata, "isError": bool(step.get("error"))}
+    row |= _present({"metadata": metadata}) | {"isError": bool(step.get("error"))}
     return row | _present({"createdAt": step.get("startTime") or step.get("createdAt")})
 
 
@@ -161,7 +207,7 @@ def _content(value: Any) -> Any:
 
 
 def _vote(score: Document, step: Document) -> Row:
-    name = USER_FEEDBACK if score.get("name") == _FEEDBACK else score.get("name") or ""
+    name = USER_FEEDBACK if score.get("name") == _FEEDBACK else values.text(score.get("name"))
     return {**_present(score), "name": name, "forId": step.get("id")}
 
 

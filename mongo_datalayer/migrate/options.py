@@ -77,13 +77,13 @@ class Options:
         """The names that cannot be guessed.
 
         Raises:
-            ConfigurationError: the file cannot be read.
+            ConfigurationError: they cannot be read, or name what is none of ours.
         """
         if self.mapping is None:
             return NameMapping()
         if isinstance(self.mapping, Path):
             return NameMapping.load(self.mapping)
-        return NameMapping(self.mapping.get("tables", {}), self.mapping.get("columns", {}))
+        return NameMapping.of(self.mapping)
 
     def open_files(self) -> ElementFiles | None:
         """Where the elements' files are; None when they stay where they are.

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mongo_datalayer.errors import ConfigurationError
 
@@ -52,6 +53,9 @@ _RECENT: Mapping[str, tuple[str, ...]] = {
 }
 """Columns that newer versions of Chainlit write, and few databases have."""
 
+
+# What the streams of a source add to a row.
+_STREAM_NAMES = ("home", "homeKey", "ownerName", "rowCreatedAt")
 
 # When Chainlit's documentation got a column, the newest first.
 _SINCE = (
@@ -106,6 +110,17 @@ class TableMatch:
         return tuple(column for column in self.found.columns if column.name not in used)
 
     @property
+    def extra_names(self) -> list[str]:
+        """The names under which the extra columns are kept."""
+        # A mapping, or a second column that looks alike, leaves a column whose name has another
+        # meaning here.
+        taken = {*_COLUMNS[self.table], *_STREAM_NAMES}
+        return [
+            f"source_{column.name}" if column.name in taken else column.name
+            for column in self.extra
+        ]
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Columns of newer versions that the table lacks."""
         return tuple(name for name in _RECENT.get(self.table, ()) if name not in self.columns)
@@ -132,50 +147,141 @@ class NameMapping:
         """
         try:
             content = json.loads(path.read_text())
-            tables, columns = dict(content.get("tables", {})), dict(content.get("columns", {}))
-        except (OSError, ValueError, TypeError, AttributeError) as exc:
+        except (OSError, ValueError) as exc:
             raise ConfigurationError(f"The mapping {path} cannot be read: {exc}") from exc
-        for name in {*tables, *columns} - TABLES.keys():
-            known = ", ".join(TABLES)
-            raise ConfigurationError(f"The mapping names {name!r}; tables are {known}.")
+        return cls.of(content)
+
+    @classmethod
+    def of(cls, content: Any) -> NameMapping:
+        """A mapping as a file has it.
+
+        Raises:
+            ConfigurationError: it is something else, or names a table or column of ours that is
+                none.
+        """
+        tables, columns = _parts_of_mapping(content)
+        _require_known("tables", {*tables, *columns}, TABLES)
+        for table, names in columns.items():
+            _require_known(f"columns of {table}", names, _COLUMNS[table])
         return cls(tables, columns)
 
 
-def match_tables(found: Iterable[FoundTable], mapping: NameMapping) -> dict[str, TableMatch]:
-    """The tables that hold conversations, by our names.
-
-    Of several schemas that have some, the one that has most of them.
-    """
-    matches = sorted(
-        (
-            match
-            for table in found
-            for name in TABLES
-            if (match := _match(name, table, mapping)) is not None
-        ),
-        # Of an app's own table user and Chainlit's users the last one is taken.
-        key=lambda match: len(match.columns),
+def _parts_of_mapping(content: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    parts = content if isinstance(content, Mapping) else {"": content}
+    tables, columns = parts.get("tables", {}), parts.get("columns", {})
+    is_map = isinstance(columns, Mapping) and parts.keys() <= {"tables", "columns"}
+    if is_map and all(map(_are_names, (tables, *columns.values()))):
+        return dict(tables), {table: dict(names) for table, names in columns.items()}
+    raise ConfigurationError(
+        'The mapping is not like {"tables": {"threads": "chats"}, "columns": {"threads": '
+        '{"name": "title"}}}.'
     )
-    schemas = sorted({match.found.schema for match in matches}, key=str)
-    by_schema = {
-        schema: {match.table: match for match in matches if match.found.schema == schema}
-        for schema in schemas
-    }
-    # Tables of the app may have these names, too: most likely those with fewer of the columns.
-    if any(match.table in mapping.tables for match in matches):  # a person chose
-        return {match.table: match for match in matches}
-    return max(by_schema.values(), key=_worth, default={})
 
 
-def _worth(matches: Mapping[str, TableMatch]) -> tuple[int, int]:
-    return len(matches), sum(len(match.columns) for match in matches.values())
+def _are_names(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value.values())
+
+
+def _require_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"The mapping names {name!r}; {what} are {', '.join(known)}. The name in your "
+                "database stands on the right."
+            )
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The tables that hold conversations.
+
+    Attributes:
+        chosen: A table by our name.
+        others: Tables that look like these as well, and are not read.
+    """
+
+    chosen: dict[str, TableMatch]
+    others: tuple[FoundTable, ...] = ()
+
+
+def match_tables(
+    found: Iterable[FoundTable], mapping: NameMapping, default_schema: str | None = None
+) -> Matches:
+    """Find the tables that hold conversations.
+
+    Two old layers, or a copy in another schema, may be in one database. So tables are taken in
+    sets: those of one schema whose names are all plural, or all singular.
+
+    Args:
+        found: All tables.
+        mapping: Names that cannot be guessed.
+        default_schema: Where the app finds tables that it names without a schema.
+
+    Raises:
+        ConfigurationError: the mapping names a table or column that is not there.
+    """
+    tables = list(found)
+    mapped = {name: _mapped(name, tables, mapping) for name in mapping.tables}
+    matches = [
+        match
+        for table in tables
+        for name in TABLES
+        if name not in mapped and (match := _match(name, table, mapping)) is not None
+    ]
+    # Of two tables in one set, most likely the app's own is the one with fewer of the columns.
+    matches.sort(key=lambda match: (not match.found.is_view, len(match.columns)))
+    sets: dict[tuple[str | None, bool], dict[str, TableMatch]] = {}
+    for match in matches:
+        plural = _plain(match.found.name) == TABLES[match.table][0]
+        sets.setdefault((match.found.schema, plural), {})[match.table] = match
+    schemas = {match.found.schema for match in mapped.values()} or {default_schema}
+    best = max(sets, key=lambda each: _worth(sets[each], each[0] in schemas), default=None)
+    chosen = dict(mapped)
+    if best is not None:
+        other = sets.get((best[0], not best[1]), {})
+        # Names may be mixed, but a set that is a store by itself belongs to another layer.
+        chosen = {**({} if _is_store(other) else other), **sets[best], **mapped}
+    _require_columns(chosen, mapping)
+    taken = {match.found for match in chosen.values()}
+    others = {match.found: None for match in matches if match.found not in taken}
+    return Matches(chosen, tuple(others))
+
+
+def _is_store(matches: Mapping[str, TableMatch]) -> bool:
+    return matches.keys() >= {"threads", "steps"}
+
+
+def _worth(matches: Mapping[str, TableMatch], is_default: bool) -> tuple[bool, bool, int, int]:
+    columns = sum(len(match.columns) for match in matches.values())
+    return _is_store(matches), is_default, len(matches), columns
+
+
+def _mapped(name: str, tables: list[FoundTable], mapping: NameMapping) -> TableMatch:
+    chosen = mapping.tables[name]
+    named = [table for table in tables if chosen in (str(table), table.name)]
+    found = [match for table in named if (match := _match(name, table, mapping)) is not None]
+    if not found:
+        needed = ", ".join(sorted(_REQUIRED[name]))
+        raise ConfigurationError(
+            f"The mapping names the table {chosen!r} for {name}, and the source has no table of "
+            f"that name with columns for {needed}."
+        )
+    return max(found, key=lambda match: len(match.columns))
+
+
+def _require_columns(chosen: Mapping[str, TableMatch], mapping: NameMapping) -> None:
+    for table, names in mapping.columns.items():
+        for ours, theirs in names.items():
+            column = chosen[table].columns.get(ours) if table in chosen else None
+            if column is None or column.name != theirs:
+                raise ConfigurationError(
+                    f"The mapping names the column {theirs!r} for {ours} of {table}, and the "
+                    "source has no such column."
+                )
 
 
 def _match(name: str, table: FoundTable, mapping: NameMapping) -> TableMatch | None:
-    if chosen := mapping.tables.get(name):
-        if chosen not in (table.name, str(table)):
-            return None
-    elif _plain(table.name) not in TABLES[name]:
+    if name not in mapping.tables and _plain(table.name) not in TABLES[name]:
         return None
     columns = _columns(name, table, mapping.columns.get(name, {}))
     if not _REQUIRED[name] <= columns.keys():
@@ -187,12 +293,18 @@ def _columns(name: str, table: FoundTable, mapped: Mapping[str, str]) -> dict[st
     known = {_plain(column): column for column in _COLUMNS[name]}
     chosen = {theirs: ours for ours, theirs in mapped.items()}
     columns: dict[str, Column] = {}
-    for column in table.columns:
-        plain = _plain(column.name)
-        ours = chosen.get(column.name) or known.get(plain) or _alias(name, plain)
-        # Of two columns that look alike the first is read; the other is kept as an extra field.
-        if ours is not None and ours not in columns:
-            columns[ours] = column
+    # What a person chose, then the name itself, then another name of the same.
+    for ours_of in (
+        lambda column: chosen.get(column.name),
+        lambda column: column.name if column.name in _COLUMNS[name] else None,
+        lambda column: known.get(_plain(column.name)),
+        lambda column: _alias(name, _plain(column.name)),
+    ):
+        for column in table.columns:
+            ours = ours_of(column)
+            # Of two columns that look alike the first is read; the other is an extra field.
+            if ours is not None and ours not in columns and column not in columns.values():
+                columns[ours] = column
     return columns
 
 
@@ -206,18 +318,26 @@ def _plain(name: str) -> str:
 
 
 def is_prisma(matches: Mapping[str, TableMatch]) -> bool:
-    """Whether these are the tables of Chainlit's asyncpg layer: feedback names a ``stepId``."""
-    feedback, threads = matches.get("feedbacks"), matches.get("threads")
-    if feedback is not None:
-        return _plain(feedback.columns["forId"].name) == "stepid"
-    # No other layer hides deleted threads.
-    return threads is not None and "deletedAt" in threads.columns
+    """Whether these are the tables of Chainlit's asyncpg layer.
+
+    Its steps have a ``startTime``, as PraisonAI's have, and feedback names a ``stepId``. No other
+    layer hides deleted threads.
+    """
+    if not _is_named(matches, "steps", "start", "starttime"):
+        return False
+    if "feedbacks" in matches:
+        return _is_named(matches, "feedbacks", "forId", "stepid")
+    return "threads" in matches and "deletedAt" in matches["threads"].columns
 
 
 def is_praisonai(matches: Mapping[str, TableMatch]) -> bool:
     """Whether these are the tables of PraisonAI's class since 1.0.5: metadata is in ``meta``."""
-    columns = (column for match in matches.values() for column in match.found.columns)
-    return any(column.name == "meta" for column in columns)
+    return any(_is_named(matches, table, "metadata", "meta") for table in matches)
+
+
+def _is_named(matches: Mapping[str, TableMatch], table: str, ours: str, plain: str) -> bool:
+    column = matches[table].columns.get(ours) if table in matches else None
+    return column is not None and _plain(column.name) == plain
 
 
 def table_form(matches: Mapping[str, TableMatch]) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import pickle
 import sqlite3
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from mongo_datalayer.errors import ConfigurationError, SourceError
 from mongo_datalayer.migrate.reflection import Column, FoundTable
 from mongo_datalayer.migrate.source_urls import SourceAddress
+from mongo_datalayer.migrate.values import text_of
 
 FETCHED_ROWS = 250
 """How many rows one fetch brings: a text may have megabytes, and four streams are open."""
@@ -47,6 +49,11 @@ class SqlSnapshot:
         except (SQLAlchemyError, sqlite3.Error) as exc:
             self.close()
             raise ConfigurationError(f"The source cannot be read: {reason(exc)}") from exc
+        except (TypeError, AttributeError) as exc:  # the driver takes options as its arguments
+            self.close()
+            raise ConfigurationError(
+                f"The source's URL has an option that cannot be used here: {exc}"
+            ) from exc
         except BaseException:
             self.close()
             raise
@@ -56,21 +63,34 @@ class SqlSnapshot:
         """End the snapshot and delete what was copied or spooled."""
         self._stack.close()
 
-    def tables(self) -> Iterator[FoundTable]:
-        """Every table and view that a person made."""
-        inspector = sa.inspect(self.connection)
-        schemas: list[str | None] = [None]
-        if self.dialect == "postgresql":
-            names = inspector.get_schema_names()
-            schemas = [name for name in names if name not in _SYSTEM and name[:3] != "pg_"]
-        for schema in schemas:
-            views = inspector.get_view_names(schema)
-            for name in (*inspector.get_table_names(schema), *views):
-                columns = tuple(
-                    Column(column["name"], _kind(column["type"]), nullable=column["nullable"])
-                    for column in inspector.get_columns(name, schema)
-                )
-                yield FoundTable(schema, name, columns, is_view=name in views)
+    @property
+    def default_schema(self) -> str | None:
+        """The schema that an app means when it names none."""
+        # The other databases show the tables of one schema, which then has no name.
+        if not self._has_schemas:
+            return None
+        # Not the inspector's, which was asked before the search path was set.
+        return self.connection.execute(sa.select(sa.func.current_schema())).scalar()
+
+    @property
+    def _has_schemas(self) -> bool:
+        return self.dialect == "postgresql"
+
+    def tables(self) -> list[FoundTable]:
+        """Every table and view that a person made.
+
+        Raises:
+            ConfigurationError: the database does not tell.
+        """
+        try:
+            inspector = sa.inspect(self.connection)
+            schemas: list[str | None] = [None]
+            if self._has_schemas:
+                names = inspector.get_schema_names()
+                schemas = [name for name in names if name not in _SYSTEM and name[:3] != "pg_"]
+            return [table for schema in schemas for table in _tables(inspector, schema)]
+        except SQLAlchemyError as exc:
+            raise ConfigurationError(f"The source cannot be read: {reason(exc)}") from exc
 
     def rows(self, statement: Any, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """The rows of a statement under these names, NULL left out, a few at a time.
@@ -106,8 +126,13 @@ class SqlSnapshot:
         if address.path is not None:
             engine = sa.create_engine("sqlite://", creator=self._sqlite(address.path))
         else:
-            options = {"connect_timeout": CONNECT_SECONDS}
+            options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+            if address.url.startswith("mysql"):
+                options["charset"] = "utf8mb4"  # an older one in the URL could not carry all texts
             engine = sa.create_engine(address.url, poolclass=NullPool, connect_args=options)
+            if engine.dialect.name == "postgresql":
+                # First, as SQLAlchemy begins by reading the version as a text.
+                sa.event.listen(engine, "connect", _with_lenient_loaders, insert=True)
         self._stack.callback(engine.dispose)
         connection = self._stack.enter_context(engine.connect())
         if engine.dialect.name == "postgresql":
@@ -117,6 +142,9 @@ class SqlSnapshot:
             # The server may end statements and idle transactions long before a run is through.
             for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 connection.execute(sa.text(f"SET LOCAL {setting} = 0"))
+            if address.schema is not None:
+                path = {"path": address.schema}
+                connection.execute(sa.text("SELECT set_config('search_path', :path, true)"), path)
         elif engine.dialect.name == "mysql":
             connection.execute(sa.text("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             connection.execute(sa.text("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"))
@@ -137,7 +165,7 @@ class SqlSnapshot:
             # Else the module ends transactions by itself, and with it the snapshot.
             connection.isolation_level = None
             # SQLite checks no text: one with broken UTF-8 would end the run.
-            connection.text_factory = lambda text: text.decode(errors="replace")
+            connection.text_factory = text_of
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_master")  # takes the snapshot
             return connection
@@ -150,6 +178,31 @@ class SqlSnapshot:
             pickle.dump(row, spool)
         spool.seek(0)
         return _unspooled(spool)
+
+
+def _tables(inspector: sa.Inspector, schema: str | None) -> Iterator[FoundTable]:
+    views = inspector.get_view_names(schema)
+    for name in (*inspector.get_table_names(schema), *views):
+        try:
+            with warnings.catch_warnings():
+                # SQLAlchemy warns of types that it does not know; their values are read anyway.
+                warnings.simplefilter("ignore", SAWarning)
+                found = inspector.get_columns(name, schema)
+        except SQLAlchemyError:
+            # A view of a table that is gone, or a table of an extension that is not loaded here.
+            found = []
+        columns = tuple(
+            Column(column["name"], _kind(column["type"]), nullable=column["nullable"])
+            for column in found
+        )
+        yield FoundTable(schema, name, columns, is_view=name in views)
+
+
+def _with_lenient_loaders(connection: Any, _record: Any) -> None:
+    # psycopg is there now: it made the connection. It is part of an extra.
+    from mongo_datalayer.migrate.psycopg_loaders import register
+
+    register(connection)
 
 
 def reason(exc: Exception) -> str:

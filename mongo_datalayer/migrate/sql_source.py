@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from mongo_datalayer.errors import ConfigurationError
+from mongo_datalayer.errors import ConfigurationError, SourceError
 from mongo_datalayer.migrate.chainlit_rows import (
     Reading,
     Row,
@@ -25,6 +25,9 @@ from mongo_datalayer.migrate.reflection import (
 )
 from mongo_datalayer.migrate.sql_snapshot import SqlSnapshot, reason
 from mongo_datalayer.migrate.sql_streams import SqlStreams
+
+MOST_LEFTOVERS = 1_000
+"""How many rows without a thread are in memory."""
 
 _STREAMS = ("threads", "steps", "elements", "feedbacks")
 _NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL or MariaDB"}
@@ -50,7 +53,8 @@ class SqlSource:
         self._snapshot = snapshot
         try:
             found = list(self._snapshot.tables())
-            self._matches = match_tables(found, mapping)
+            matches = match_tables(found, mapping, self._snapshot.default_schema)
+            self._matches = matches.chosen
             if not self._matches.keys() >= {"threads", "steps"}:
                 raise ConfigurationError(_nothing_found(self._matches))
             self._prisma = is_prisma(self._matches)
@@ -68,6 +72,12 @@ class SqlSource:
         self.warnings = _warnings(self._matches, dialect, prisma=self._prisma)
         if any(table.name.lower() == "settings" for table in found):
             self.warnings.append("The table settings is left out: it may hold the keys of an app.")
+        if matches.others:
+            names = ", ".join(sorted(map(str, matches.others)))
+            self.warnings.append(
+                f"These tables look like conversations, too, and are not read: {names}. To move "
+                "them instead, name them with --mapping."
+            )
 
     def close(self) -> None:
         """End the snapshot."""
@@ -89,10 +99,13 @@ class SqlSource:
         # The smallest key of all streams: what has no thread's row comes first, and is an orphan.
         while keys := [stream.key for stream in streams.values() if stream.key is not None]:
             key = min(keys)
-            rows = {name: stream.take(key) for name, stream in streams.items()}
+            # Rows without a thread may be any number, and each is listed by itself.
+            most = None if key else MOST_LEFTOVERS
+            rows = {name: stream.take(key, most) for name, stream in streams.items()}
             if self._prisma:
                 rows["steps"] = _in_prismas_order(rows["steps"])
-            yield thread_record(ThreadRows(key, **rows), self._reading)
+            home = next(row["home"] for found in rows.values() for row in found)
+            yield thread_record(ThreadRows(str(home), **rows), self._reading)
 
     def _described(self, match: TableMatch) -> MatchedTable:
         used = {ours: column.name for ours, column in match.columns.items()}
@@ -110,15 +123,24 @@ class _Grouped:
 
     @property
     def key(self) -> str | None:
-        """The next home; None at the end."""
-        return None if self._next is None else str(self._next["home"])
+        """What the next row is sorted by; None at the end."""
+        return None if self._next is None else str(self._next["homeKey"])
 
-    def take(self, key: str) -> list[Row]:
-        """The rows of one home, if it is the next one."""
-        found = []
-        while self._next is not None and self._next["home"] == key:
+    def take(self, key: str, most: int | None) -> list[Row]:
+        """The rows of one home, if it is the next one; at most so many.
+
+        Raises:
+            SourceError: the database does not sort as Python does, so threads would be torn.
+        """
+        found: list[Row] = []
+        while self._next is not None and self.key == key and len(found) != most:
             found.append(self._next)
             self._next = next(self._rows, None)
+        if found and self.key is not None and self.key < key:
+            raise SourceError(
+                f"The database sorts the id {self.key!r} after {key!r}, so threads cannot be put "
+                "together. Move a copy of it whose encoding is UTF-8."
+            )
         return found
 
 

@@ -1,7 +1,7 @@
 """The statements that read a source's tables, each sorted by the thread that a row belongs to.
 
 No documented schema has an index on ``steps."threadId"``, so a read of each thread would be a scan
-of the table. The database sorts each table once instead, by text and code points, as Python does.
+of the table. The database sorts each table once instead, by bytes or code points, as Python does.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mongo_datalayer.migrate.chainlit_rows import Row
-from mongo_datalayer.migrate.reflection import TableMatch
+from mongo_datalayer.migrate.reflection import Column, TableMatch
 from mongo_datalayer.migrate.sql_snapshot import SqlSnapshot
 
 Columns = sa.ColumnElement[Any]
 
 # Types whose values each driver would make something else of; as text they are what was stored.
 _AS_TEXT = frozenset({"json", "jsonb", "uuid", "enum", "null", "user_defined"})
+# PostgreSQL fills up char(40) with spaces, which a cast takes off again.
+_AS_TEXT |= {"char"}
+_BINARY = frozenset({"binary", "varbinary", "blob", "bytea", "large_binary"})
+_IDS = frozenset({"id", "threadId", "parentId", "forId", "userId"})
 
 
 class SqlStreams:
@@ -55,19 +59,23 @@ class SqlStreams:
         return self._snapshot.rows(statement, self._names("users"))
 
     def by_thread(self, name: str) -> Iterator[Row]:
-        """The rows of a table, sorted by ``home``, the id of their thread; empty without one."""
+        """The rows of a table by ``home``, the id of their thread; empty without one.
+
+        They are sorted by ``homeKey``, which the streams of all tables have in one order.
+        """
         table = self._table(name)
         own, joined = self._home(name, table)
         # PostgreSQL sorts NULL last and the others sort it first; the empty text is first in all.
         home = sa.func.coalesce(own, "")
-        statement = sa.select(*self._columns(name, table), home.label("home"))
-        names = [*self._names(name), "home"]
+        key = self._sort_key(home)
+        statement = sa.select(*self._columns(name, table), home.label("home"), key.label("key"))
+        names = [*self._names(name), "home", "homeKey"]
         if name == "threads" and {"users"} <= self._matches.keys():
             joined, owner = self._with_owner(joined, table)
             statement = statement.add_columns(owner)
             names.append("ownerName")
         statement = statement.select_from(joined)
-        statement = statement.order_by(self._collated(home), *self._row_order(name))
+        statement = statement.order_by(key, *self._row_order(name))
         return self._snapshot.rows(statement, names)
 
     # Columns ----------------------------------------------------------------------------------
@@ -83,16 +91,38 @@ class SqlStreams:
             "rowCreatedAt" if self._prisma and ours == "createdAt" and name in _ROW_TIMES else ours
             for ours in match.columns
         ]
-        return [*names, *(column.name for column in match.extra)]
+        return [*names, *match.extra_names]
 
     def _columns(self, name: str, table: sa.FromClause) -> list[Columns]:
         match = self._matches[name]
-        return [
-            self._as_text(table.c[column.name])
-            if self._dialect == "postgresql" and column.kind in _AS_TEXT
-            else table.c[column.name]
-            for column in (*match.columns.values(), *match.extra)
+        found = [
+            self._readable_id(column, table) if ours in _IDS else self._value(column, table)
+            for ours, column in match.columns.items()
         ]
+        return [*found, *(self._value(column, table) for column in match.extra)]
+
+    def _value(self, column: Column, table: sa.FromClause) -> Columns:
+        found: Columns = table.c[column.name]
+        as_text = self._dialect == "postgresql" and column.kind in _AS_TEXT
+        return self._as_text(found) if as_text else found
+
+    def _readable_id(self, column: Column, table: sa.FromClause) -> Columns:
+        """An id; 16 bytes are a UUID, as some mappers store it in MySQL and SQLite."""
+        found: Columns = table.c[column.name]
+        if self._dialect == "sqlite":  # any column may hold bytes
+            is_uuid = sa.and_(sa.func.typeof(found) == "blob", sa.func.length(found) == 16)
+        elif column.kind in _BINARY:
+            is_uuid = sa.func.length(found) == 16
+        else:
+            return self._value(column, table)
+        hex_text: Columns = sa.func.hex(found)
+        if self._dialect == "postgresql":
+            hex_text = sa.func.encode(found, "hex")
+        digits = sa.func.lower(hex_text)
+        uuid: Columns = sa.func.substr(digits, 1, 8)
+        for begin, length in _UUID_PARTS:
+            uuid = uuid.concat("-").concat(sa.func.substr(digits, begin, length))
+        return sa.case((is_uuid, uuid), else_=self._value(column, table))
 
     def _as_text(self, column: Columns) -> Columns:
         return sa.cast(column, self._text_type)
@@ -102,11 +132,20 @@ class SqlStreams:
         found = self._matches[name].columns.get(column)
         if found is None:
             return None
-        return sa.func.nullif(self._collated(self._as_text(table.c[found.name])), "")
+        return sa.func.nullif(self._collated(self._as_text(self._readable_id(found, table))), "")
 
     def _collated(self, text: Columns) -> Columns:
         """Compared and sorted by code points, as Python does; a column may ignore case."""
         return sa.collate(text, _COLLATIONS[self._dialect])
+
+    def _sort_key(self, text: Columns) -> Columns:
+        """What the streams are sorted by, in an order that Python has, too."""
+        if self._dialect == "postgresql":
+            return self._collated(text)
+        # A SQLite database may be in UTF-16, or have what is no text; MySQL ignores spaces at the
+        # end. Bytes are compared in one way only.
+        binary: Any = sa.BINARY() if self._dialect == "mysql" else sa.BLOB()
+        return sa.func.hex(sa.cast(text, binary))
 
     def _row_order(self, name: str) -> list[Columns]:
         """The order in which rows came, as far as the database tells it."""
@@ -189,6 +228,9 @@ class SqlStreams:
 
 
 _COLLATIONS = {"postgresql": "C", "sqlite": "BINARY", "mysql": "utf8mb4_bin"}
+_UUID_PARTS = ((9, 4), (13, 4), (17, 4), (21, 12))
+"""Where the digits begin that follow the first eight, and how many there are."""
+
 _ROW_TIMES = frozenset({"steps", "elements"})
 
 

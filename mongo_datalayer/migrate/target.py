@@ -176,11 +176,19 @@ class UserShelf:
 
     async def insert(self, documents: list[Document]) -> dict[str, str]:
         """Store users; why MongoDB refused some."""
-        return await self._retries.run(lambda: _insert(self._collection, documents))
+        small = [document for document in documents if _is_small(document)]
+        refused = await self._retries.run(lambda: _insert(self._collection, small))
+        for document in documents:
+            if not _is_small(document):
+                refused |= await self._restore(document, replace=False)
+        return refused
 
     async def replace(self, document: Document) -> dict[str, str]:
         """Put a user in the place of the one with its id; why MongoDB refused it."""
-        restore = partial(self._users.restore, document, replace=True)
+        return await self._restore(document, replace=True)
+
+    async def _restore(self, document: Document, *, replace: bool) -> dict[str, str]:
+        restore = partial(self._users.restore, document, replace=replace)
         return await _refused(document["_id"], self._retries, restore)
 
 
@@ -360,11 +368,12 @@ async def _refused(
 
 
 def _is_small(document: Document) -> bool:
-    """Whether a thread is stored as it is: it is short, and nothing looks like a reference."""
-    items = (document["metadata"], *document["steps"], *document["elements"])
+    """Whether a document is stored as it is: it is short, and nothing looks like a reference."""
+    items = (document["metadata"], *document.get("steps", ()), *document.get("elements", ()))
     if any(is_reference(value) for item in items for value in item.values()):
         return False
-    return sum(map(size_of, items)) < SMALL_BYTES
+    # All of it: one that is too large would keep out those that are inserted with it.
+    return size_of(document) < SMALL_BYTES
 
 
 def _user(stored: Document) -> Document:

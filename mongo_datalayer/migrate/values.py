@@ -8,7 +8,7 @@ from datetime import date, datetime, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from mongo_datalayer.model.bson_values import to_bson, to_text
+from mongo_datalayer.model.bson_values import MAX_ID_BYTES, to_bson, to_text
 from mongo_datalayer.model.times import iso, parse_time
 
 _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off", "null", "none"})
@@ -17,6 +17,7 @@ _ARRAY_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}"]+)')
 
 
 JSON_NULL = "metadata is null"
+TOO_LONG = f"its id has more than {MAX_ID_BYTES:,} bytes"
 
 
 class OddValueError(ValueError):
@@ -28,11 +29,33 @@ class OddValueError(ValueError):
         self.kept = kept
 
 
+class DamagedText(str):
+    """Text of a database that was not UTF-8: what could not be read is U+FFFD."""
+
+    __slots__ = ()
+
+
+def text_of(stored: bytes) -> str:
+    """The text that a database stored without looking at it."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return DamagedText(stored.decode(errors="replace"))
+
+
 def to_plain(value: Any) -> Any:
     """A value of an unknown column as BSON and JSON carry it."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return text(value)
-    return to_bson(float(value) if isinstance(value, Decimal) else value)
+    return _number(value) if isinstance(value, Decimal) else to_bson(value)
+
+
+def _number(value: Decimal) -> Any:
+    """The float that is the same number, else its digits; None where it is no number."""
+    if not value.is_finite():
+        return None
+    number = float(value)
+    return number if Decimal(repr(number)) == value else str(value)
 
 
 def text(value: Any) -> str:
@@ -45,6 +68,11 @@ def text(value: Any) -> str:
         except UnicodeDecodeError:
             return str(to_bson(bytes(value)))
     return to_text(value)
+
+
+def is_too_long(id: str) -> bool:  # noqa: A002 - an id
+    """Whether an id is longer than any that the app can ask for."""
+    return len(id) * 4 > MAX_ID_BYTES and len(id.encode(errors="replace")) > MAX_ID_BYTES
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -82,17 +110,22 @@ def tags(value: Any) -> list[str]:
     """Tags, from a list, JSON text, PostgreSQL's array text or comma-separated text.
 
     Raises:
-        OddValueError: it was text that is none of the first three.
+        OddValueError: it was none of the first three.
     """
     found = decoded(value)
     if isinstance(found, (list, tuple)):
-        return [tag if isinstance(tag, str) else to_text(str(tag)) for tag in found]
-    if not isinstance(found, str) or not found.strip():
+        return [to_text(tag) for tag in found if tag is not None]
+    if found is None or found == {} or not (stripped := text(found).strip()):  # {} is an array
         return []
-    stripped = found.strip()
+    if not isinstance(found, str):
+        raise OddValueError("tags are plain text", [stripped])
     if stripped.startswith("{") and stripped.endswith("}"):
         items = _ARRAY_ITEM.findall(stripped[1:-1])
-        return [re.sub(r"\\(.)", r"\1", quoted) if quoted else plain for quoted, plain in items]
+        return [
+            re.sub(r"\\(.)", r"\1", quoted) if quoted else plain
+            for quoted, plain in items
+            if plain != "NULL"
+        ]
     kept = [tag.strip() for tag in stripped.split(",") if tag.strip()]
     raise OddValueError("tags are plain text", kept)
 
@@ -123,7 +156,8 @@ def moment(value: Any, zone: tzinfo | None = None) -> datetime | None:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             return _in_zone(value, zone)
-        return value.astimezone(timezone.utc)
+        # A driver's time: the database took the label, and local times for UTC, as the text says.
+        return _in_zone(value.astimezone(timezone.utc).replace(tzinfo=None), zone)
     if isinstance(value, date):
         return _in_zone(datetime(value.year, value.month, value.day), zone)  # noqa: DTZ001 - below
     if isinstance(value, (bytes, bytearray)):
@@ -149,19 +183,25 @@ def vote(value: Any) -> int | None:
     """Feedback as 0 (down) or 1 (up); None where it is neither. -1 was Chainlit's older 0."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return {-1.0: 0, 0.0: 0, 1.0: 1}.get(number)
 
 
 def whole_number(value: Any) -> Any:
     """An integer where the value is one in any form, else the value itself."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+    # int() would also take 1_000, and refuse many digits.
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}", value.strip()):
         return to_bson(int(value))
-    # NaN is not equal to itself, and int() refuses it.
-    if isinstance(value, (float, Decimal)) and value == value and value == int(value):
+    is_whole = isinstance(value, Decimal) and value.is_finite() and value % 1 == 0
+    if is_whole or (isinstance(value, float) and value.is_integer()):
         return to_bson(int(value))
     return to_plain(value)
+
+
+def is_set(value: Any) -> bool:
+    """Whether a column of times has one: 0, false and MySQL's 0000-00-00 say that it has none."""
+    return flag(value.strip("0-:. ") if isinstance(value, str) else value)
 
 
 def _is_local(value: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from mongo_datalayer.migrate.stored_threads import (
     stored_thread,
     stored_user,
 )
+from mongo_datalayer.migrate.values import TOO_LONG, text_of
+from mongo_datalayer.model.times import EPOCH
 from tests.migrate.sources import NOON
 
 NOWHERE = Reading()
@@ -77,6 +80,12 @@ def test_metadata(stored: Any, metadata: dict[str, Any], reason: str | None) -> 
         ('{a,"b,\\"c"}', ["a", 'b,"c'], None),
         ("red, green", ["red", "green"], "tags are plain text"),
         ('["a"', ['["a"'], "tags are plain text"),
+        ("2024", ["2024"], "tags are plain text"),
+        (2024, ["2024"], "tags are plain text"),
+        ('{"a": 1}', ['{"a": 1}'], "tags are plain text"),
+        ('["a", null, 1, true]', ["a", "1", "true"], None),
+        ("{a,NULL,b}", ["a", "b"], None),
+        ("{}", [], None),
         ("null", [], None),
         ("", [], None),
     ],
@@ -214,7 +223,8 @@ def test_rows_with_the_same_id_are_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "read"), [(0, 0), (1, 1), (1.0, 1), ("1", 1), (-1, 0), (5, None), (0.5, None)]
+    ("value", "read"),
+    [(0, 0), (1, 1), (1.0, 1), ("1", 1), (-1, 0), (5, None), (0.5, None), (10**400, None)],
 )
 def test_feedback(value: Any, read: int | None) -> None:
     votes = [{"id": "f", "forId": "s0", "value": value, "comment": ""}]
@@ -272,7 +282,7 @@ def test_unknown_columns_are_kept() -> None:
     stored = stored_thread(record.thread)
 
     assert (stored["parentThreadId"], stored["a%2Eb"]) == ("p", 1)
-    assert "bytes" not in stored
+    assert (stored["source_bytes"], "bytes" in stored) == ("no", False)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +302,95 @@ def test_users(row: dict[str, Any], reason: str | None) -> None:
     stored = stored_user(record.user)
     assert (stored["_id"], stored["identifier"]) == ("u", "ada")
     assert canonical_user(record.user)["id"] == "u"
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        ("3", 3),
+        (" -3 ", -3),
+        (3.0, 3),
+        (Decimal(3), 3),
+        (2.5, 2.5),
+        ("--5", "--5"),
+        ("1_0", "1_0"),
+        ("9" * 5000, "9" * 5000),
+        (float("inf"), None),
+        (Decimal("Infinity"), None),
+    ],
+)
+def test_pages(stored: Any, read: Any) -> None:
+    thread, _ = converted(elements=[{"id": "e", "page": stored}])
+
+    assert thread["elements"][0]["page"] == read
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        (Decimal("0.5"), 0.5),
+        (Decimal("0.12345678901234567890"), "0.12345678901234567890"),
+        (Decimal("1e400"), str(Decimal("1e400"))),
+        (Decimal("NaN"), None),
+    ],
+)
+def test_no_digit_of_a_number_is_lost(stored: Any, read: Any) -> None:
+    thread, _ = converted(steps=[{"cost": stored}])
+
+    assert thread["steps"][0]["cost"] == read
+
+
+@pytest.mark.parametrize("empty", [0, "", "0", False, "false", "0000-00-00 00:00:00", None])
+def test_a_column_that_says_that_a_thread_was_not_deleted(empty: Any) -> None:
+    thread, _ = converted({} if empty is None else {"deletedAt": empty})
+
+    assert thread["id"] == "t"
+
+
+def test_a_thread_without_any_time_is_of_1970() -> None:
+    """Without a time it would be in no list."""
+    found = ThreadRows("t", [{"id": "t"}], [{"id": "s", "createdAt": 1788945240}])
+    record = thread_record(found, NOWHERE)
+
+    assert isinstance(record, ThreadRecord)
+    assert record.thread["createdAt"] == record.thread["updatedAt"] == EPOCH
+    reasons = [finding.reason for finding in record.rows.findings]
+    assert reasons == ["createdAt is not a time", "thread's time is 1970"]
+
+
+def test_ids_that_nobody_could_ask_for_are_listed() -> None:
+    long = "ü" * 600
+    thread, listed = converted(steps=[{"id": long}], elements=[{"id": long, "name": "a"}])
+    assert (thread["steps"], thread["elements"]) == ([], [])
+    assert listed == {long: TOO_LONG}
+    for row in ({"id": long, "identifier": "ada"}, {"id": "u", "identifier": long}):
+        assert isinstance(user_record(row, NOWHERE), Leftover)
+    left = thread_record(ThreadRows(long, [{"id": long}]), NOWHERE)
+    assert [finding.outcome.value for finding in left.rows.findings] == ["left out"]
+
+
+def test_text_that_is_not_utf_8_is_listed() -> None:
+    thread, listed = converted(steps=[{"output": text_of(b"a\xffb")}])
+
+    assert thread["steps"][0]["output"] == "a\ufffdb"
+    assert listed["s0"] == "output is not UTF-8"
+
+
+def test_columns_whose_names_have_a_meaning_here_get_another_name() -> None:
+    step = {"feedback": "good", "receivedAt": "2020", "_id": 1}
+    thread, _ = converted(
+        {"bytes": 3, "deletedSteps": "x"},
+        [step],
+        elements=[{"id": "e", "name": "a", "sequence": "first"}],
+    )
+
+    read = thread["steps"][0]
+    assert (read["feedback"], read["source_feedback"], read["source__id"]) == (None, "good", 1)
+    assert read["source_receivedAt"] == "2020"
+    assert thread["elements"][0]["source_sequence"] == "first"
+    user = user_record({"id": "u", "identifier": "ada", "_id": 7}, NOWHERE)
+    assert isinstance(user, UserRecord)
+    assert stored_user(user.user)["_id"] == "u"
 
 
 def test_a_row_without_an_id_is_listed() -> None:

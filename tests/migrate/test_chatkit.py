@@ -126,3 +126,52 @@ async def test_only_one_owner(sample: SampleStore, database: Documents) -> None:
         assert report.complete
 
     assert await database.chatkit_threads.distinct("_id.owner") == ["bob"]
+
+
+async def test_rows_that_the_sample_never_made(tmp_path: Path, database: Documents) -> None:
+    """Tables without keys take NULL, numbers and the same id twice."""
+    path = tmp_path / "loose.db"
+    source = sqlite3.connect(path, isolation_level=None)
+    source.executescript("""
+        CREATE TABLE threads (id, user_id, created_at, data);
+        CREATE TABLE items (id, user_id, thread_id, created_at, data);
+        CREATE TABLE files (id, user_id, data);
+    """)
+    data, noon = '{"title": "x"}', NOON.isoformat()
+    threads = [(9, "ada"), (10, "ada"), (10, "ada"), ("t", "ada"), ("t", "bob"), (None, "ada")]
+    rows = [(*each, noon, data) for each in (*threads, ("x" * 2000, "ada"))]
+    source.executemany("INSERT INTO threads VALUES (?, ?, ?, ?)", rows)
+    items: list[tuple[Any, ...]] = [
+        (1, "ada", 9),
+        (2, "ada", 10),
+        (2, "ada", 10),
+        (None, "ada", 10),
+        (3, "ada", None),
+    ]
+    items += [(4, "ada", "t"), (5, "bob", "t"), (6, "carl", "t"), (7, "ada", 1)]
+    item_rows = [(*each, noon, data) for each in items]
+    source.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", item_rows)
+    files = [(None, "ada", data), ("f", "ada", None)]
+    source.executemany("INSERT INTO files VALUES (?, ?, ?)", files)
+    source.close()
+
+    for _ in range(2):
+        with await migrate.run(str(path), database) as report:
+            assert report.balanced
+            lost = {(each["table"], each["id"]) for each in report.findings()}
+        assert report.counts["threads"]["merged"] == report.counts["items"]["merged"] == 1
+        assert lost >= {("items", each) for each in ("", "3", "6", "7")}
+        assert lost >= {("threads", ""), ("attachments", ""), ("attachments", "f")}
+    with await migrate.verify(str(path), database) as report:
+        assert not report.counts["threads"]["differs"]
+
+    found = {
+        (thread["_id"]["owner"], thread["_id"]["id"]): [item["id"] for item in thread["items"]]
+        async for thread in database.chatkit_threads.find({})
+    }
+    assert found == {
+        ("ada", "9"): ["1"],
+        ("ada", "10"): ["2"],
+        ("ada", "t"): ["4"],
+        ("bob", "t"): ["5"],
+    }

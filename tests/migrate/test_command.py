@@ -67,6 +67,34 @@ async def test_what_is_left_out_is_listed(
     assert not content["complete"]
 
 
+async def test_a_report_that_could_not_be_written_is_refused_before_the_run(
+    source: SqliteSource, where: tuple[str, ...], tmp_path: Path, database: Documents
+) -> None:
+    source.thread("hello")
+    missing = tmp_path / "nowhere" / "report.json"
+
+    done = await run("migrate", "run", str(source.path), "--report", str(missing), *where)
+
+    assert (done.code, done.out) == (2, "")
+    assert "is no folder that you can write to" in done.err
+    assert await database.list_collection_names() == []
+
+
+async def test_a_long_id_is_shortened_on_the_terminal(source: SqliteSource) -> None:
+    source.add("steps", id="s" * 500, threadId="nowhere")
+
+    done = await run("migrate", "inspect", str(source.path))
+
+    assert f"({'s' * 100}…)" in done.out
+
+
+async def test_a_folder_that_is_no_export_is_refused(tmp_path: Path) -> None:
+    done = await run("migrate", "inspect", str(tmp_path))
+
+    assert done.code == 2
+    assert "holds no export from DynamoDB" in done.err
+
+
 async def test_json(source: SqliteSource, where: tuple[str, ...]) -> None:
     source.thread("hello")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from sqlalchemy.engine import make_url
 
 from mongo_datalayer import MongoDataLayer, migrate
+from mongo_datalayer.errors import ConfigurationError
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -34,9 +36,8 @@ INSERT INTO feedbacks VALUES ('f', 's1', 1);
 """
 
 
-@pytest.mark.usefixtures("mariadb")
-async def test_mariadb(mariadb: Callable[[str], str], database: Documents) -> None:
-    url = mariadb("chat")
+def execute(url: str, *statements: Any) -> None:
+    """Run statements, each with or without values."""
     address = make_url(url)
     connection = pymysql.connect(
         host=address.host or "",
@@ -47,8 +48,14 @@ async def test_mariadb(mariadb: Callable[[str], str], database: Documents) -> No
         autocommit=True,
     )
     with connection, connection.cursor() as cursor:
-        for statement in TABLES.split(";")[:-1]:
-            cursor.execute(statement)
+        for statement in statements:
+            cursor.execute(*([statement] if isinstance(statement, str) else statement))
+
+
+@pytest.mark.usefixtures("mariadb")
+async def test_mariadb(mariadb: Callable[[str], str], database: Documents) -> None:
+    url = mariadb("chat")
+    execute(url, *TABLES.split(";")[:-1])
 
     with await migrate.run(url.replace("mysql", "mysql+aiomysql"), database) as report:
         assert {each["id"] for each in report.findings() if each["outcome"] == "left out"} == {"s3"}
@@ -63,3 +70,69 @@ async def test_mariadb(mariadb: Callable[[str], str], database: Documents) -> No
     assert (found["B"]["name"], found["B"]["tags"]) == ("Größe", ["x"])
     assert found["B"]["createdAt"] == "2026-09-09T12:00:00.500000Z"
     assert found["a"]["steps"][0]["feedback"]["value"] == 1
+
+
+async def test_uuids_as_bytes(mariadb: Callable[[str], str], database: Documents) -> None:
+    """Their bytes are no text: CAST would make the same question marks of many."""
+    url = mariadb("bytes")
+    ids = [uuid.uuid5(uuid.NAMESPACE_URL, name) for name in "utso"]
+    user, thread, step, other = (each.bytes for each in ids)
+    execute(
+        url,
+        "CREATE TABLE users (id BINARY(16), identifier VARCHAR(9))",
+        "CREATE TABLE threads (id BINARY(16), userId BINARY(16), createdAt DATETIME)",
+        "CREATE TABLE steps (id BINARY(16), threadId BINARY(16), parentId BINARY(16))",
+        ("INSERT INTO users VALUES (%s, 'ada')", [user]),
+        ("INSERT INTO threads VALUES (%s, %s, NULL)", [thread, user]),
+        (
+            "INSERT INTO steps VALUES (%s, %s, NULL), (%s, %s, %s)",
+            [step, thread, other, thread, step],
+        ),
+        "CREATE TABLE gone (x INT)",
+        "CREATE VIEW broken AS SELECT * FROM gone",
+        "DROP TABLE gone",
+    )
+
+    with await migrate.run(f"{url}?charset=latin1", database) as report:
+        assert report.complete, report.as_dict(findings=True)
+
+    stored = await database.threads.find_one({})
+    assert stored is not None
+    assert (stored["userId"], stored["_id"]) == (str(ids[0]), str(ids[1]))
+    assert {step["id"]: step.get("parentId") for step in stored["steps"]} == {
+        str(ids[2]): None,
+        str(ids[3]): str(ids[2]),
+    }
+
+
+async def test_ids_that_differ_in_spaces_at_their_end(
+    mariadb: Callable[[str], str], database: Documents
+) -> None:
+    url = mariadb("spaces")
+    names = ["t\t", "t", "t "]
+    execute(
+        url,
+        "CREATE TABLE threads (id VARCHAR(9) COLLATE utf8mb4_bin)",
+        "CREATE TABLE steps (id VARCHAR(9), threadId VARCHAR(9), output TEXT)",
+        *(("INSERT INTO threads VALUES (%s)", [name]) for name in names),
+        *(("INSERT INTO steps VALUES (%s, %s, %s)", [name, name, name]) for name in names[1:]),
+    )
+
+    with await migrate.run(url, database) as report:
+        assert report.complete, report.as_dict(findings=True)
+
+    found = {thread["_id"]: thread["steps"] async for thread in database.threads.find({})}
+    assert found.pop("t\t") == []
+    assert {each: [step["output"] for step in steps] for each, steps in found.items()} == {
+        name: [name] for name in names[1:]
+    }
+
+
+@pytest.mark.parametrize("option", ["useSSL=false", "ssl=true"])
+async def test_an_option_that_the_driver_does_not_know(
+    mariadb: Callable[[str], str], option: str
+) -> None:
+    url = mariadb(f"options_{option[:3]}")
+
+    with pytest.raises(ConfigurationError, match="option"):
+        await migrate.inspect(f"{url}?{option}")

@@ -111,6 +111,58 @@ async def test_json_that_is_something_else(
         await migrate.run(str(path), database)
 
 
+async def test_threads_of_literal_ai_that_were_made_by_hand(
+    tmp_path: Path, database: Documents
+) -> None:
+    """Nothing in a file ends a run: what is no thread, step, vote or attachment is listed."""
+    changes: list[dict[str, Any]] = [
+        {"participant": "ada"},
+        {"participant": {"id": ["x"]}},
+        {"participant": {"id": "u", "identifier": 7}},
+        {"steps": ["x", 5, {"id": "s", "metadata": '{"k": 1}', "scores": "x"}]},
+        {"steps": {"id": "s", "metadata": [1], "attachments": ["x"]}},
+        {"steps": [{"id": "s", "scores": [{"name": "user-feedback", "value": 10**400}]}]},
+        {"steps": [{"id": "s", "scores": [{"name": ["x"], "value": 1}, None]}]},
+        {"id": 9},
+    ]
+    threads = [literal_thread(number) | change for number, change in enumerate(changes)]
+    values = [*threads, "no thread", {"id": None, "steps": []}, [1]]
+    path = tmp_path / "threads.json"
+    path.write_text("\n".join(map(json.dumps, values)))
+
+    with await migrate.run(str(path), database) as report:
+        assert report.balanced
+        assert report.counts["threads"]["stored"] == len(threads)
+        assert report.counts["threads"]["left out"] == 3
+        assert report.counts["steps"]["left out"] == 2
+        assert report.counts["elements"]["left out"] == 1
+        assert report.counts["feedbacks"]["left out"] == 4
+    with await migrate.verify(str(path), database) as report:
+        assert not report.counts["threads"]["differs"]
+
+    found = await threads_of(database)
+    assert (found["t0"]["userIdentifier"], found["t1"]["userIdentifier"]) == ("ada", '["x"]')
+    assert found["t3"]["steps"][0]["metadata"] == {"k": 1}
+    assert found["9"]["steps"]
+
+
+async def test_of_a_thread_that_was_saved_twice_the_last_one_counts(
+    tmp_path: Path, database: Documents
+) -> None:
+    threads = [literal_thread(number) for number in (0, 1, 0)]
+    threads[0]["name"], threads[2]["name"] = "before", "after"
+    path = tmp_path / "threads.json"
+    path.write_text(json.dumps(threads))
+
+    for _ in range(2):
+        with await migrate.run(str(path), database) as report:
+            assert report.balanced
+            assert not report.complete
+            reason = ("left out", "threads", "a later thread has the same id")
+            assert report.reasons[reason] == report.counts["threads"]["left out"] == 1
+        assert (await threads_of(database))["t0"]["name"] == "after"
+
+
 async def test_json_that_ends_in_the_middle(tmp_path: Path, database: Documents) -> None:
     path = tmp_path / "threads.json"
     path.write_text(json.dumps(literal_thread(0)) + '\n{"id": "t1", ')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mongo_datalayer import MongoDataLayer, migrate
 from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.migrate import Options
 from mongo_datalayer.migrate.reflection import NameMapping
-from tests.migrate.sources import TABLES, SqliteSource
+from tests.migrate.sources import NOON, PRISMA, TABLES, SqliteSource
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -213,10 +215,214 @@ async def test_names_that_cannot_be_guessed(tmp_path: Path, database: Documents)
     assert (thread["name"], thread["steps"][0]["output"]) == ("Hello", "hi")
 
 
-@pytest.mark.parametrize("content", ["[", '["threads"]', '{"tables": {"chats": "x"}}'])
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [({"name": "title"}, "mine"), ({"name": "name"}, "theirs"), ({}, "theirs")],
+)
+async def test_a_mapping_goes_before_the_name_of_a_column(
+    tmp_path: Path, database: Documents, columns: dict[str, str], name: str
+) -> None:
+    source = SqliteSource(tmp_path / "own.db", threads=f'{TABLES["threads"]}, "title" TEXT')
+    source.thread("hello", id="t", name="theirs", title="mine")
+
+    options = Options(mapping={"columns": {"threads": columns}})
+    with await migrate.run(str(source.path), database, options) as report:
+        assert report.complete
+
+    assert (await thread_of(database))["name"] == name
+    stored = await database.threads.find_one({})
+    assert stored is not None
+    kept = {"theirs": "title", "mine": "source_name"}[name]
+    assert {stored["name"], stored[kept]} == {"theirs", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "wrong"),
+    [
+        ({"tables": {"threads": "chats"}}, "chats"),
+        ({"tables": {"users": "elements"}}, "identifier"),
+        ({"columns": {"threads": {"name": "title"}}}, "title"),
+        ({"columns": {"threads": {"titel": "name"}}}, "titel"),
+    ],
+)
+async def test_a_mapping_to_what_is_not_there(
+    source: SqliteSource, mapping: dict[str, Any], wrong: str
+) -> None:
+    """Else it would be ignored, and nobody would know."""
+    source.thread("hello")
+
+    with pytest.raises(ConfigurationError, match=wrong):
+        await migrate.inspect(str(source.path), Options(mapping=mapping))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[",
+        '["threads"]',
+        '{"table": {}}',
+        '{"tables": {"chats": "x"}}',
+        '{"tables": {"threads": 1}}',
+        '{"columns": {"threads": ["name"]}}',
+        '{"columns": {"threads": {"name": null}}}',
+    ],
+)
 def test_a_mapping_that_cannot_be_used(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mapping.json"
     path.write_text(content)
 
     with pytest.raises(ConfigurationError, match=r"mapping"):
         NameMapping.load(path)
+
+
+async def test_the_tables_of_two_layers_are_not_mixed(
+    postgres_url: str, database: Documents
+) -> None:
+    """Steps of the one are no orphans of the other; what is not read is named."""
+    import psycopg
+
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(PRISMA)
+        for name, columns in TABLES.items():
+            connection.execute(f"CREATE TABLE {name} ({columns})")
+        connection.execute("""
+            INSERT INTO "Thread" (id, metadata) VALUES ('prisma', '{}');
+            INSERT INTO "Step" (id, "threadId", metadata, type, "startTime", "endTime")
+              VALUES ('s', 'prisma', '{}', 'run', now(), now());
+            INSERT INTO threads (id) VALUES ('00000000-0000-0000-0000-00000000000a');
+            INSERT INTO steps (id, "threadId", name, type, streaming) VALUES (
+              '00000000-0000-0000-0000-00000000000b', '00000000-0000-0000-0000-00000000000a',
+              'run', 'run', false);
+        """)
+
+    with await migrate.inspect(postgres_url) as report:
+        assert report.complete, report.as_dict(findings=True)
+        assert {table.name for table in report.tables} == {f"public.{name}" for name in TABLES}
+        (note,) = [each for each in report.warnings if "not read" in each]
+        assert "public.Thread" in note
+    names = {"users": "User", "threads": "Thread", "steps": "Step", "elements": "Element"}
+    options = Options(mapping={"tables": {**names, "feedbacks": "Feedback"}})
+    with await migrate.run(postgres_url, database, options) as report:
+        assert report.complete, report.as_dict(findings=True)
+        assert "official" in report.kind
+    assert [each["_id"] async for each in database.threads.find({})] == ["prisma"]
+
+
+@pytest.mark.parametrize(("query", "read"), [("", "public"), ("?schema=other", "other")])
+async def test_of_two_schemas_the_one_that_the_app_reads(
+    postgres_url: str, query: str, read: str
+) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("CREATE SCHEMA another; CREATE SCHEMA other")
+        for schema in ("another.", "other.", ""):
+            for name, columns in TABLES.items():
+                connection.execute(f"CREATE TABLE {schema}{name} ({columns})")
+
+    with await migrate.inspect(postgres_url + query) as report:
+        assert {table.name for table in report.tables} == {f"{read}.{name}" for name in TABLES}
+        assert any("another.threads" in warning for warning in report.warnings)
+
+
+async def test_feedback_of_a_step_id_alone_does_not_make_it_the_official_layers(
+    tmp_path: Path, database: Documents
+) -> None:
+    """That layer's createdAt is the row's; here it is all that there is."""
+    tables = {**dict.fromkeys(TABLES, ""), "thread": "id TEXT", "feedback": "id, step_id, value"}
+    tables["step"] = "id TEXT, thread_id TEXT, output TEXT, created_at TEXT"
+    source = SqliteSource(tmp_path / "own.db", **tables)
+    source.connection.executescript("""
+        INSERT INTO thread VALUES ('t');
+        INSERT INTO step VALUES ('s1', 't', 'second', '2026-09-09T12:00:02Z');
+        INSERT INTO step VALUES ('s0', 't', 'first', '2026-09-09T12:00:01Z');
+        INSERT INTO feedback VALUES ('f', 's0', 1);
+    """)
+
+    with await migrate.run(str(source.path), database) as report:
+        assert report.complete
+
+    steps = (await thread_of(database))["steps"]
+    assert [(step["output"], step["createdAt"]) for step in steps] == [
+        ("first", "2026-09-09T12:00:01Z"),
+        ("second", "2026-09-09T12:00:02Z"),
+    ]
+    assert steps[0]["feedback"]["value"] == 1
+
+
+async def test_a_columns_own_name_goes_before_another_name_of_it(
+    tmp_path: Path, database: Documents
+) -> None:
+    steps = f'"meta" TEXT, "startTime" TEXT, {TABLES["steps"]}'
+    source = SqliteSource(tmp_path / "both.db", steps=steps)
+    source.add("threads", id="t")
+    own = {"metadata": '{"own": 1}', "start": NOON.format(1)}
+    source.add("steps", threadId="t", meta="{}", startTime=NOON.format(9), **own)
+
+    with await migrate.run(str(source.path), database) as report:
+        assert "PraisonAI" not in report.kind
+
+    (step,) = (await thread_of(database))["steps"]
+    assert (step["metadata"], step["start"]) == ({"own": 1}, NOON.format(1))
+    assert (step["meta"], step["startTime"]) == ("{}", NOON.format(9))
+
+
+async def test_tables_that_cannot_be_looked_at_do_not_matter(
+    source: SqliteSource, database: Documents
+) -> None:
+    """A view of a table that is gone, and a table of an extension that is not loaded."""
+    source.thread("hello", id="t")
+    source.connection.executescript("""
+        CREATE TABLE gone (x); CREATE VIEW broken AS SELECT * FROM gone; DROP TABLE gone;
+        PRAGMA writable_schema = on;
+        INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql)
+          VALUES ('table', 'vec', 'vec', 0, 'CREATE VIRTUAL TABLE vec USING vec0(x float[4])');
+    """)
+
+    with await migrate.run(str(source.path), database) as report:
+        assert report.complete
+
+    assert (await thread_of(database))["steps"][0]["output"] == "hello"
+
+
+async def test_uuids_as_bytes(tmp_path: Path, database: Documents) -> None:
+    tables = {name: columns.replace("UUID", "BLOB") for name, columns in TABLES.items()}
+    source = SqliteSource(tmp_path / "bytes.db", **tables)
+    user, thread, step, other = (uuid.uuid5(uuid.NAMESPACE_URL, name) for name in "utso")
+    source.add("users", id=user.bytes, identifier="ada")
+    source.add("threads", id=thread.bytes, userId=user.bytes)
+    source.add("steps", id=step.bytes, threadId=thread.bytes)
+    source.add("steps", id=other.bytes, threadId=thread.bytes, parentId=step.bytes)
+    source.add("feedbacks", id="f", forId=other.bytes, threadId=thread.bytes)
+    source.add("elements", id="e", forId=step.bytes, threadId=None)
+
+    with await migrate.run(str(source.path), database) as report:
+        assert report.complete, report.as_dict(findings=True)
+
+    stored = await database.threads.find_one({})
+    assert stored is not None
+    assert (stored["_id"], stored["userId"]) == (str(thread), str(user))
+    assert [step["id"] for step in stored["steps"]] == [str(step), str(other)]
+    assert stored["steps"][1]["parentId"] == stored["elements"][0]["forId"] == str(step)
+    assert stored["steps"][1]["feedback"]["forId"] == str(other)
+
+
+async def test_ids_of_any_encoding_find_their_rows(tmp_path: Path, database: Documents) -> None:
+    """SQLite sorts a database in UTF-16, and texts that are none, in an order of its own."""
+    path = tmp_path / "utf16.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA encoding = 'UTF-16le'")
+        connection.execute("CREATE TABLE empty (x)")  # it is written with the first table
+    connection.close()
+    source = SqliteSource(path)
+    for thread in ("a", "ā", "Ā", "\U0001f600", "\uffff", "é"):
+        source.add("threads", id=thread)
+        if thread != "\U0001f600":
+            source.add("steps", threadId=thread, output=f"of {thread}")
+
+    with await migrate.run(str(path), database) as report:
+        assert report.complete
+
+    found = {thread["_id"]: thread["steps"] async for thread in database.threads.find({})}
+    assert found.pop("\U0001f600") == []
+    assert [steps[0]["output"] for steps in found.values()] == [f"of {each}" for each in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import sys
 import tempfile
@@ -14,16 +15,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from chainlit.types import Pagination, ThreadFilter
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import MongoDataLayer, migrate
 from mongo_datalayer.errors import ConfigurationError, MigrationConflictError
 from mongo_datalayer.files.bucket import FileBucket
-from mongo_datalayer.migrate import Options, Report, reader
+from mongo_datalayer.migrate import Options, Report, reader, sql_source
+from mongo_datalayer.migrate.choosing import RECOVERABLE
 from mongo_datalayer.migrate.source_urls import read_source
 from mongo_datalayer.migrate.sql_snapshot import SqlSnapshot
 from mongo_datalayer.mongodb.retries import Retries
-from tests.migrate.sources import NOON, SqliteSource
+from tests.migrate.sources import NOON, TABLES, SqliteSource
 
 Documents = AsyncDatabase[dict[str, Any]]
 
@@ -343,6 +346,125 @@ async def test_a_user_who_is_there_under_another_id_gets_the_threads(
     assert ("merged", "user with the same identifier") in reasons(report)
     assert (await state(database))["threads"]["t0"]["userId"] == "ours"
     assert [user["_id"] for user in (await state(database))["users"]] == ["ours"]
+
+
+async def test_nobody_gets_the_threads_of_another_user_with_the_same_id(
+    source: SqliteSource, tmp_path: Path, database: Documents
+) -> None:
+    """Two apps may both have numbered their users, and a list asks for the id of its user."""
+    source.thread("ada's", id="t0", userId=source.add("users", id="1", identifier="ada"))
+    await moved(source, database)
+    other = SqliteSource(tmp_path / "other.db")
+    other.add("users", id="1", identifier="bob")
+    other.add("users", id="2", identifier="carl")
+    for thread, user in (("t1", "1"), ("t2", "2")):
+        other.thread("hello", id=thread, userId=user)
+    other.thread("hello", id="t3", userId="1", userIdentifier="gone")
+
+    for _ in range(2):
+        report = await moved(other, database)
+        assert not report.complete
+        assert ("left out", "its user's id is another user's in the target") in reasons(report)
+        assert report.counts["threads"]["left out"] == 2
+
+    assert {each["_id"] async for each in database.threads.find({"userId": "1"})} == {"t0"}
+    assert {each["_id"] async for each in database.threads.find({})} == {"t0", "t2"}
+
+
+async def test_users_with_one_id_are_not_written_over_each_other(
+    tmp_path: Path, database: Documents
+) -> None:
+    source = SqliteSource(tmp_path / "loose.db", users='"id" TEXT, "identifier" TEXT, "x" INT')
+    source.connection.executemany(
+        "INSERT INTO users VALUES (?, ?, ?)", [("u", "ada", 1), ("u", "bob", 2), ("u", "ada", 3)]
+    )
+
+    for _ in range(2):
+        report = await moved(source, database)
+        assert report.counts["users"]["left out"] == report.counts["users"]["merged"] == 1
+        assert reasons(report) >= {
+            ("left out", "another user has the same id"),
+            ("merged", "user with the same identifier"),
+        }
+    assert [(user["identifier"], user["x"]) async for user in database.users.find({})] == [
+        ("ada", 1)
+    ]
+
+
+async def test_what_is_too_large_for_mongodb_keeps_nothing_else_out(
+    tmp_path: Path, database: Documents
+) -> None:
+    threads = f'{TABLES["threads"]}, "notes" TEXT'
+    source = SqliteSource(tmp_path / "large.db", threads=threads)
+    large = "x" * 17_000_000
+    source.add("users", id="u1", identifier="ada", metadata=json.dumps({"avatar": large}))
+    source.add("users", id="u2", identifier="bob")
+    source.thread("hello", id="t1", userId="u2", notes=large)
+    source.thread("hello", id="t2", userId="u2", tags=json.dumps([large]))
+    source.thread("hello", id="t3", userId="u2")
+
+    report = await moved(source, database)
+
+    assert report.counts["users"]["left out"] == 1
+    assert report.counts["threads"]["left out"] == 2
+    assert [user["_id"] async for user in database.users.find({})] == ["u2"]
+    assert [thread["_id"] async for thread in database.threads.find({})] == ["t3"]
+
+
+@pytest.mark.parametrize("recover", [False, True])
+async def test_an_inspection_and_a_dry_run_say_of_owners_what_a_run_says(
+    source: SqliteSource, database: Documents, recover: bool
+) -> None:
+    source.add("users", identifier="ada")
+    source.thread("hello")  # ada speaks
+    source.thread("hello", userIdentifier="ada")
+    source.thread("hello", userIdentifier="bob")
+    thread = source.add("threads")
+    source.add("steps", threadId=thread, name="zoe")  # no user
+
+    options = Options(recover_owners=recover)
+    with await migrate.inspect(str(source.path), options) as report:
+        inspected = reasons(report)
+    dry = await moved(source, database, recover_owners=recover, dry_run=True)
+    done = await moved(source, database, recover_owners=recover)
+
+    assert inspected == reasons(dry) == reasons(done)
+    found = "owner found by who speaks"
+    assert ("changed", found if recover else RECOVERABLE) in inspected
+    assert done.reasons["changed", "threads", "thread has no owner"] == 1
+    assert done.reasons["changed", "threads", "owner found by name"] == 1
+
+
+async def test_a_thread_without_a_time_is_in_the_list(
+    source: SqliteSource, database: Documents
+) -> None:
+    user = source.add("users", identifier="ada")
+    source.add("threads", id="never", userId=user, createdAt=None)
+    source.add("threads", id="odd", userId=user, createdAt="yesterday")
+    source.thread("hello", id="dated", userId=user)
+
+    report = await moved(source, database)
+
+    assert report.reasons["changed", "threads", "thread's time is 1970"] == 2
+    layer = MongoDataLayer(client=database.client, database=database.name)
+    page = await layer.list_threads(Pagination(first=10), ThreadFilter(userId=user))
+    await layer.close()
+    assert [thread["id"] for thread in page.data] == ["dated", "odd", "never"]
+
+
+async def test_rows_without_a_thread_are_read_a_few_at_a_time(
+    source: SqliteSource, database: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_source, "MOST_LEFTOVERS", 2)
+    for number in range(5):
+        source.add("steps", threadId="", output=f"{number}")
+        source.add("elements", threadId=None)
+    source.thread("hello")
+
+    report = await moved(source, database)
+
+    assert report.counts["steps"]["left out"] == report.counts["elements"]["left out"] == 5
+    assert report.counts["threads"]["stored"] == 1
 
 
 async def test_a_dry_run_and_an_inspection_write_nothing(

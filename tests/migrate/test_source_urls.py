@@ -19,25 +19,35 @@ from mongo_datalayer.migrate.source_urls import read_source
             "postgresql+psycopg://ada:se%40cret@db:5433/chat",
             "postgresql://db:5433/chat",
         ),
-        ("postgres://db/chat", "postgresql+psycopg://db/chat", "postgres://db/chat"),
+        ("postgres://db/chat", "postgresql+psycopg://db/chat", "postgresql://db/chat"),
         (
             "postgresql+asyncpg://db/chat?ssl=require",
             "postgresql+psycopg://db/chat?sslmode=require",
             "postgresql://db/chat",
         ),
         (
-            "postgresql://db/chat?schema=public&pgbouncer=true",
+            "postgresql://db/chat?schema=public&pgbouncer=true&pool_timeout=0",
             "postgresql+psycopg://db/chat",
             "postgresql://db/chat",
         ),
+        (
+            "postgresql+asyncpg://db/chat?ssl=false&prepared_statement_cache_size=0&options=-c%20x",
+            "postgresql+psycopg://db/chat?sslmode=disable&options=-c%20x",
+            "postgresql://db/chat",
+        ),
         ("mysql+aiomysql://db/chat", "mysql+pymysql://db/chat", "mysql://db/chat"),
-        ("mariadb://db/chat", "mysql+pymysql://db/chat", "mariadb://db/chat"),
+        ("mariadb://db/chat", "mysql+pymysql://db/chat", "mysql://db/chat"),
     ],
 )
 def test_servers(typed: str, url: str, identity: str) -> None:
     found = read_source(typed)
 
     assert (found.kind, found.url, found.identity) == ("sql", url, identity)
+
+
+def test_the_schema_of_prismas_url_is_kept() -> None:
+    assert read_source("postgresql://db/chat?schema=chat").schema == "chat"
+    assert read_source("postgresql://db/chat").schema is None
 
 
 def test_files(tmp_path: Path) -> None:
@@ -62,6 +72,8 @@ def test_files(tmp_path: Path) -> None:
         ("oracle://localhost", "is no source"),
         ("nowhere.db", "There is no nowhere.db"),
         ("postgresql://host:port/chat", "cannot be used"),
+        ("", "has no name"),
+        ("dynamodb://?region_name=x", "has no name"),
     ],
 )
 def test_what_is_no_source_is_explained(typed: str, hint: str) -> None:
