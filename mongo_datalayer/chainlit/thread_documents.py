@@ -252,7 +252,7 @@ class ThreadDocuments:
 
     def remember(self, thread_id: str, main: Mapping[str, Any]) -> tuple[str, ...]:
         """Remember what a main document says of the thread's length; returns its overflow ids."""
-        overflow_ids = listed_overflow(main)
+        overflow_ids = listed_overflow(main) if "overflowIds" in main else ()
         self._learn(thread_id, _Length(overflow_ids, "overflow" in main, "stepless" in main))
         return overflow_ids
 

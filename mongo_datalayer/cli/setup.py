@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import click
@@ -110,14 +110,9 @@ async def apply(
     if version.state == "newer":
         return _tell_newer(version)
     before = await _plan(database, bucket, only)
-    width = max(len(str(item)) for item in before)
     told: set[str] = set()
-
-    def tell(item: SchemaObject, seconds: float) -> None:
-        _print_object(item, f"({seconds:.1f} s)", width)
-        told.add(str(item))
-
-    report = None if as_json else tell  # lines in between would break the JSON
+    # Lines in between would break the JSON.
+    report = None if as_json else _reporting(before, told)
     after = await apply_plan(database, before, replace=replace, dry_run=dry_run, on_applied=report)
     # By the state before: an object that was just made has nothing left to change.
     changes = {str(item): item.changes(replace=replace) for item in before}
@@ -128,6 +123,19 @@ async def apply(
         ends = {str(item): planned(item, replace=replace) for item in after} if dry_run else {}
         _show(after, ends, told)
     return _hint([item for item in after if _is_left(item, changes)], only)
+
+
+def _reporting(
+    plan: Sequence[SchemaObject], told: set[str]
+) -> Callable[[SchemaObject, float], None]:
+    """What prints an object of the plan as soon as it is applied, and notes it in ``told``."""
+    width = max(len(str(item)) for item in plan)
+
+    def tell(item: SchemaObject, seconds: float) -> None:
+        _print_object(item, f"({seconds:.1f} s)", width)
+        told.add(str(item))
+
+    return tell
 
 
 def _is_left(item: SchemaObject, changes: dict[str, bool]) -> bool:
