@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {"errors", "config", "model", "mongodb", "schema", "files", "search", "admin"}
     | {"chainlit", "console", "migrate", "demo", "testing", "__init__"},
     "testing": {"errors", "config", "files", "model", "chainlit", "chatkit", "__init__"},
-    "demo": {"errors", "config", "files", "chatkit", "testing", "server", "__init__"},
+    "demo": {"errors", "config", "files", "monitoring", "chatkit", "testing", "server", "__init__"},
     "server": {"testing"},
     "__init__": {"version", "errors", "files", "chainlit"},
 }

@@ -40,7 +40,7 @@ TRANSFERRED = {
 
 
 class NotThere(Failure):
-    """There is nothing of that name to export."""
+    """There is nothing of that name."""
 
     exit_code = NEEDS_A_PERSON
 

@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 import click
 
-from mongo_datalayer.admin.dataset import markdown_text
+from mongo_datalayer.admin.dataset import Dataset, markdown_text
+from mongo_datalayer.admin.selection import Selection
 from mongo_datalayer.chainlit.codec import read_name, read_thread, read_time
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
 from mongo_datalayer.cli.app import NEEDS_A_PERSON, database_command, json_option, print_json
+from mongo_datalayer.cli.export import NotThere
 from mongo_datalayer.cli.terminal import (
     is_terminal,
     print_line,
@@ -20,6 +22,7 @@ from mongo_datalayer.cli.terminal import (
 )
 from mongo_datalayer.console.filters import Filters
 from mongo_datalayer.console.listing import Listing, Page
+from mongo_datalayer.errors import NotFoundError
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.mongodb.client import Database
 
@@ -73,6 +76,7 @@ async def list_(
     \b
     Exit codes:
       0  the list is printed
+      1  there is no such user
       2  the server could not be used
     """
     filters = Filters.parse(
@@ -98,6 +102,7 @@ async def search(
     \b
     Exit codes:
       0  the list is printed
+      1  there is no such user
       2  the server could not be used, or the search took too long
     """
     if not text.strip():
@@ -141,10 +146,20 @@ async def _list(
 ) -> None:
     position = None if cursor is None else Cursor.decode(cursor)
     page = await Listing(database, ThreadDocuments(database)).page(filters, position, limit)
+    if filters.user and not page.threads:
+        await _check_user(database, filters.user)
     if as_json:
         print_json(_as_json(page))
     else:
         _tell(page)
+
+
+async def _check_user(database: Database, identifier: str) -> None:
+    """Say that there is no such user: a typing error looks like somebody who said nothing."""
+    try:
+        await Dataset(database, Selection(user=identifier)).filter()
+    except NotFoundError as exc:
+        raise NotThere(str(exc)) from exc
 
 
 def _tell(page: Page) -> None:

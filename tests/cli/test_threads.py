@@ -33,6 +33,18 @@ async def test_the_list_goes_on_at_its_cursor(where: tuple[str, ...]) -> None:
     assert (none.code, none.out) == (0, "No conversations.\n")
 
 
+@pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("search", "text")], ids=str)
+async def test_a_user_who_does_not_exist_is_told(
+    where: tuple[str, ...], command: tuple[str, ...]
+) -> None:
+    missing = await run("threads", *command, "--user", "alcie", *where)
+    silent = await run("threads", "list", "--user", "alice", "--tool", "none", *where)
+
+    assert (missing.code, missing.out) == (1, "")
+    assert missing.err == "Error: There is no user 'alcie'.\n"
+    assert (silent.code, silent.out) == (0, "No conversations.\n")
+
+
 async def test_the_search_shows_its_hit(where: tuple[str, ...]) -> None:
     found = await run("threads", "search", "text 1 of", *where)
     overflowed = await run("threads", "search", "text 2", *where)
