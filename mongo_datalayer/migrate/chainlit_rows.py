@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
 from typing import Any
 
+from mongo_datalayer.chainlit.codec import identified_feedback
 from mongo_datalayer.migrate import values
 from mongo_datalayer.migrate.records import Leftover, Outcome, Rows, ThreadRecord, UserRecord
 from mongo_datalayer.migrate.values import TOO_LONG, DamagedText, OddValueError, is_too_long
@@ -127,7 +128,7 @@ def thread_record(found: ThreadRows, reading: Reading) -> ThreadRecord | Leftove
         _add_thread(thread, rows, row, reading)
     thread["steps"] = _steps(found.steps, rows)
     thread["elements"] = _elements(found.elements, rows, thread["steps"])
-    _add_feedback(found.feedbacks, rows, thread["steps"])
+    _add_feedback(found.feedbacks, rows, thread["steps"], found.thread_id)
     _add_times(thread, rows)
     return ThreadRecord(thread, rows, _speaker(thread))
 
@@ -339,7 +340,7 @@ def _element(element_id: str, row: Row, rows: Rows) -> Document:
     return element
 
 
-def _add_feedback(found: list[Row], rows: Rows, steps: list[Document]) -> None:
+def _add_feedback(found: list[Row], rows: Rows, steps: list[Document], thread_id: str) -> None:
     """Put on each step the newest of its votes."""
     by_id = {step["id"]: step for step in steps}
     kept: dict[str, Row] = {}
@@ -361,7 +362,7 @@ def _add_feedback(found: list[Row], rows: Rows, steps: list[Document]) -> None:
                 rows.tell(Outcome.MERGED, reason, "feedbacks", before.get("id", ""), step_id)
             kept[step_id] = row
     for step_id, row in kept.items():
-        by_id[step_id]["feedback"] = _feedback(row, by_id[step_id])
+        by_id[step_id]["feedback"] = identified_feedback(_feedback(row, by_id[step_id]), thread_id)
 
 
 def _age(row: Row) -> tuple[str, str]:
@@ -372,7 +373,9 @@ def _age(row: Row) -> tuple[str, str]:
 
 def _feedback(row: Row, step: Document) -> Document:
     value = values.vote(row["value"])
-    feedback = {"id": values.text(row.get("id")), "forId": step["id"], "value": value}
+    feedback = {"forId": step["id"], "value": value}
+    if feedback_id := values.text(row.get("id")):
+        feedback["id"] = feedback_id
     if "comment" in row:
         feedback["comment"] = values.text(row["comment"])
     times = (row.get("updatedAt"), row.get("createdAt"), step.get("end"), step.get("createdAt"))

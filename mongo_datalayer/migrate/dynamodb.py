@@ -13,6 +13,7 @@ import json
 import pickle
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
@@ -29,11 +30,20 @@ from mongo_datalayer.migrate.chainlit_rows import (
     thread_record,
     user_record,
 )
-from mongo_datalayer.migrate.records import Leftover, MatchedTable, ThreadRecord, UserRecord
+from mongo_datalayer.migrate.records import (
+    Leftover,
+    MatchedTable,
+    Outcome,
+    Rows,
+    ThreadRecord,
+    UserRecord,
+)
 from mongo_datalayer.model.documents import Document
 
 _THREAD = "THREAD#"
-_USER = "USER#"
+# Conditions on the keys of the temporary database.
+_USER = "pk GLOB 'USER#*' AND sk = 'USER'"
+_PARTS = "pk GLOB 'THREAD#*' AND (sk = 'THREAD' OR sk GLOB 'STEP#*' OR sk GLOB 'ELEMENT#*')"
 _KEYS = frozenset({"PK", "SK", "UserThreadPK", "UserThreadSK", "path", "content"})
 
 
@@ -84,18 +94,19 @@ class DynamoDBSource:
             yield user_record(_row(item), self._reading)
 
     def threads(self) -> Iterator[ThreadRecord | Leftover]:
-        """Every thread, in the order of ids, and items whose thread is missing."""
-        for key, items in groupby(self._items(_THREAD), key=lambda found: found[0]):
+        """Every thread, in the order of ids, items whose thread is missing, and other items."""
+        found = self._items(_PARTS)
+        for key, items in groupby(found, key=lambda each: each[0]):
             rows = ThreadRows(key.removeprefix(_THREAD))
             for _, item in items:
                 _add(rows, item)
             yield thread_record(rows, self._reading)
+        for key, item in self._items(f"NOT ({_USER}) AND NOT ({_PARTS})"):
+            yield _foreign(key, item)
 
-    def _items(self, prefix: str) -> Iterator[tuple[str, Document]]:
-        found = self._spool.execute(
-            "SELECT pk, item FROM items WHERE pk >= ? AND pk < ? ORDER BY pk, sk",
-            (prefix, f"{prefix[:-1]}$"),  # the character after #
-        )
+    def _items(self, condition: str) -> Iterator[tuple[str, Document]]:
+        statement = f"SELECT pk, item FROM items WHERE {condition} ORDER BY pk, sk"  # noqa: S608 - ours
+        found = self._spool.execute(statement)
         for key, item in found:
             yield key, pickle.loads(item)  # noqa: S301 - written just before, in a folder of its own
 
@@ -116,8 +127,12 @@ def scan_table(address: str) -> Iterator[Document]:
         errors: Any = import_module("botocore.exceptions")
     except ModuleNotFoundError as exc:
         raise ConfigurationError("DynamoDB is read with boto3: pip install boto3.") from exc
+    options = dict(parse_qsl(query))
     try:
-        client = boto3.client("dynamodb", **dict(parse_qsl(query)))
+        client = boto3.client("dynamodb", **options)
+    except (errors.BotoCoreError, TypeError, ValueError) as exc:  # it takes them as arguments
+        raise ConfigurationError(f"The table {name} cannot be opened: {exc}") from exc
+    try:
         # A scan by itself may lack the writes of the last moment.
         for page in client.get_paginator("scan").paginate(TableName=name, ConsistentRead=True):
             yield from page["Items"]
@@ -179,6 +194,14 @@ def _row(item: Document) -> dict[str, Any]:
     return {name: value for name, value in item.items() if value is not None if name not in _KEYS}
 
 
+def _foreign(key: str, item: Document) -> Leftover:
+    """An item that is no user's and no thread's: an app may keep its own in the table."""
+    rows = Rows(Counter(items=1))
+    reason = "no item of Chainlit's layer"
+    rows.tell(Outcome.SKIPPED, reason, "items", f"{key} {item.get('SK', '')}")
+    return Leftover(rows)
+
+
 def _add(rows: ThreadRows, item: Document) -> None:
     row: dict[str, Any] = _row(item)
     kind = item["SK"].partition("#")[0]
@@ -191,6 +214,7 @@ def _add(rows: ThreadRows, item: Document) -> None:
     else:
         # This layer keeps the vote in the step's own item.
         if feedback := row.pop("feedback", None):
-            votes = {name: value for name, value in feedback.items() if value is not None}
+            vote = feedback if isinstance(feedback, dict) else {"value": feedback}
+            votes = {name: value for name, value in vote.items() if value is not None}
             rows.feedbacks.append({**votes, "forId": row.get("id")})
         rows.steps.append(row)

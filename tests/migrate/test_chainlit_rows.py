@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mongo_datalayer.chainlit.codec import read_thread
+from mongo_datalayer.chainlit.codec import identified_feedback, read_thread, stored_feedback
 from mongo_datalayer.migrate.chainlit_rows import (
     Reading,
     ThreadRows,
@@ -233,6 +233,15 @@ def test_feedback(value: Any, read: int | None) -> None:
     feedback = thread["steps"][0]["feedback"]
     assert (None if feedback is None else feedback["value"]) == read
     assert ("f" in listed) == (read is None)
+
+
+def test_feedback_without_an_id_has_the_one_that_the_layer_would_give() -> None:
+    votes = [{"forId": "s0", "value": 1}]
+    thread, _ = converted(steps=[{}], feedbacks=votes)
+
+    stored = stored_feedback(id=None, step_id="s0", value=1, comment=None)
+    wanted = identified_feedback(stored, "t")["id"]
+    assert thread["steps"][0]["feedback"]["id"] == wanted
 
 
 def test_of_several_votes_the_newest_counts() -> None:

@@ -266,6 +266,35 @@ async def test_a_live_table(dynamodb: tuple[Any, str], database: Documents) -> N
         await migrate.run(address.replace("chat", "nothing"), database)
 
 
+async def test_items_that_the_layer_never_wrote(
+    dynamodb: tuple[Any, str], database: Documents
+) -> None:
+    """Each item is accounted for, and none ends a run."""
+    client, address = dynamodb
+    await filled(client)
+    for key, sort, fields in (
+        ("CONFIG#x", "CONFIG", {"value": {"S": "1"}}),
+        ("USER#ada", "PROFILE", {"identifier": {"S": "ada"}}),
+        ("THREAD#t0", "SUMMARY", {"text": {"S": "short"}}),
+        ("THREAD#t0", "STEP#s5", {"id": {"S": "s5"}, "feedback": {"S": "good"}}),
+        ("THREAD#t0", "STEP#s6", {"id": {"S": "s6"}, "feedback": {"M": {"value": {"N": "1"}}}}),
+    ):
+        client.put_item(TableName="chat", Item={"PK": {"S": key}, "SK": {"S": sort}, **fields})
+
+    with await migrate.run(address, database) as report:
+        assert report.balanced
+        assert report.counts["items"]["skipped"] == 3
+        assert report.counts["users"]["read"] == 1
+        assert report.reasons["left out", "feedbacks", "feedback is neither up nor down"] == 1
+
+    steps = (await threads_of(database))["t0"]["steps"]
+    feedback = {step["id"]: step["feedback"] for step in steps}
+    assert (feedback["s5"], feedback["s6"]["value"]) == (None, 1)
+    for option in ("&bogus=1", "x"):
+        with pytest.raises(ConfigurationError, match="cannot be opened"):
+            await migrate.inspect(address.replace("http://", "") + option)
+
+
 async def test_an_export(dynamodb: tuple[Any, str], database: Documents, tmp_path: Path) -> None:
     client, _ = dynamodb
     await filled(client)
