@@ -5,10 +5,15 @@ from __future__ import annotations
 from chatkit.store import NotFoundError as ChatKitNotFoundError
 
 from mongo_datalayer.errors import MongoDataLayerError, NotFoundError
+from mongo_datalayer.model.printable import printable
 
 
 class MissingError(ChatKitNotFoundError, NotFoundError):
     """The thread, item or attachment is not among the owner's."""
+
+    def __init__(self, message: str) -> None:
+        # An app logs it, and browsers choose the ids in it.
+        super().__init__(printable(message))
 
 
 class UploadRefusedError(MongoDataLayerError, ValueError):

@@ -127,7 +127,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         request = page_request(limit, after, order)
         stored = await self._connection.read(lambda: self._threads.page(owner, request))
         if stored is None:
-            raise InvalidCursorError(f"Thread {after} not found: it cannot be where a page ends.")
+            raise InvalidCursorError(f"Thread {after!r} not found: it cannot be where a page ends.")
         return await read_page(stored, request, codec.read_thread)
 
     async def delete_thread(self, thread_id: str, context: TContext) -> None:

@@ -7,9 +7,11 @@ others. The caller may change its values meanwhile, so they are copied before.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from mongo_datalayer.model.bson_values import to_bson
@@ -48,7 +50,9 @@ class Conversion(Generic[Result]):
 
     async def result(self) -> Result:
         """What is stored; the same object each time."""
-        return self._result if self._convert is None else await asyncio.to_thread(self.finish)
+        if self._convert is None:
+            return self._result
+        return await asyncio.to_thread(_uncollected, self.finish)
 
     def finish(self) -> Result:
         """The same, converted here and now."""
@@ -60,7 +64,24 @@ class Conversion(Generic[Result]):
 
 async def converted(convert: Callable[[Any], Result], value: Any) -> Result:
     """What ``convert`` makes of a value that nobody changes, in a thread if it has many parts."""
-    return await asyncio.to_thread(convert, value) if has_many_parts(value) else convert(value)
+    if not has_many_parts(value):
+        return convert(value)
+    return await asyncio.to_thread(_uncollected, partial(convert, value))
+
+
+def _uncollected(convert: Callable[[], Result]) -> Result:
+    """What ``convert`` returns, made without passes of Python's garbage collector.
+
+    It makes hundreds of thousands of maps and lists. Each pass looks at all of them and at the
+    whole app, and holds the interpreter's lock meanwhile, and with it the event loop.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return convert()
+    finally:
+        if collects:  # else another conversion switches it on again, or the app does without
+            gc.enable()
 
 
 def has_many_parts(value: Any) -> bool:

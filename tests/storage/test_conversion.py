@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from typing import Any
@@ -77,6 +78,25 @@ async def test_it_is_converted_in_another_thread() -> None:
     names = [await Conversion(name, {}).result(), await converted(name, {})]
 
     assert threading.current_thread().name not in names
+
+
+@pytest.mark.parametrize("collects", [True, False])
+async def test_the_garbage_collector_waits(collects: bool) -> None:
+    # Its passes over what is made would hold the event loop for a part of a second.
+    if not collects:
+        gc.disable()
+    try:
+        during = [await Conversion(is_collecting, {}).result(), await converted(is_collecting, {})]
+        assert (during, gc.isenabled()) == ([False, False], collects)
+        with pytest.raises(ZeroDivisionError):
+            await converted(lambda _: 1 / 0, {})
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+
+
+def is_collecting(_: Any) -> bool:
+    return gc.isenabled()
 
 
 def name(_: Any) -> str:
