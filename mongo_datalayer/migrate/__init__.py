@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mongo_datalayer.config import BUCKET
+from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.migrate.choosing import (
     SourceUsers,
@@ -170,8 +171,18 @@ async def _reading(
         progress("total", sum(table.rows for table in report.tables))
         try:
             yield reader, report
+            _require_found(report, options)
         except BaseException:
             # The caller does not get the report, and could not delete its temporary file.
             report.close()
             raise
         report.seconds = time.monotonic() - begin
+
+
+def _require_found(report: Report, options: Options) -> None:
+    """Say that a name was wrong: nothing was done, and that would look like success."""
+    threads, users = (report.counts[table]["read"] for table in ("threads", "users"))
+    if options.thread is not None and not threads:
+        raise ConfigurationError(f"The source has no such thread: {options.thread!r}.")
+    if options.user is not None and not threads and not users:
+        raise ConfigurationError(f"The source has no such user: {options.user!r}.")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from mongo_datalayer.migrate.records import Record, Source, ThreadRecord
+from mongo_datalayer.migrate.records import Leftover, Record, Source, ThreadRecord
 
 BATCH_THREADS = 200
 BATCH_STEPS = 2_000
@@ -59,6 +59,8 @@ class Reader:
         steps = characters = 0
         for record in records:
             batch.append(record)
+            if isinstance(record, Leftover):
+                steps += len(record.rows.findings)
             if isinstance(record, ThreadRecord):
                 steps += len(record.thread["steps"])
                 characters += sum(

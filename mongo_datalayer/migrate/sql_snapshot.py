@@ -117,8 +117,15 @@ class SqlSnapshot:
             raise SourceError(f"The source could not be read to its end: {reason(exc)}") from exc
 
     def exists(self, statement: Any) -> bool:
-        """Whether a statement finds a row."""
-        return self.connection.execute(statement.limit(1)).first() is not None
+        """Whether a statement finds a row.
+
+        Raises:
+            SourceError: it could not be asked.
+        """
+        try:
+            return self.connection.execute(statement.limit(1)).first() is not None
+        except SQLAlchemyError as exc:
+            raise SourceError(f"The source could not be read: {reason(exc)}") from exc
 
     # Opening ----------------------------------------------------------------------------------
 
@@ -228,8 +235,11 @@ def _open_sqlite(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, check_same_thread=False)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as exc:
         connection.close()
+        # Somebody writes: without the lock half of it would be read.
+        if "locked" in str(exc):
+            raise
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
             raise

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
+from mongo_datalayer.errors import SourceError
 from mongo_datalayer.migrate.chainlit_rows import Row
 from mongo_datalayer.migrate.reflection import Column, TableMatch
 from mongo_datalayer.migrate.sql_snapshot import SqlSnapshot
@@ -163,7 +163,7 @@ class SqlStreams:
             return True
         try:
             self._snapshot.exists(sa.select(sa.literal_column(number)).select_from(table))
-        except SQLAlchemyError:  # a table WITHOUT ROWID
+        except SourceError:  # a table WITHOUT ROWID
             return False
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sqlite3
 import sys
@@ -19,7 +20,7 @@ from chainlit.types import Pagination, ThreadFilter
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import MongoDataLayer, migrate
-from mongo_datalayer.errors import ConfigurationError, MigrationConflictError
+from mongo_datalayer.errors import ConfigurationError, MigrationConflictError, SourceError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.migrate import Options, Report, reader, sql_source
 from mongo_datalayer.migrate.choosing import RECOVERABLE
@@ -582,6 +583,21 @@ async def test_only_a_part_is_moved(source: SqliteSource, database: Documents) -
     assert await ids(limit=2) == {"t0", "t1"}
 
 
+@pytest.mark.parametrize(
+    "part", [{"user": "adda"}, {"thread": "t9"}, {"user": "ada", "thread": "t9"}]
+)
+async def test_a_part_that_is_not_there_is_no_success(
+    source: SqliteSource, database: Documents, part: dict[str, str]
+) -> None:
+    source.thread("hello", id="t0", userId=source.add("users", identifier="ada"))
+
+    options = Options(user=part.get("user"), thread=part.get("thread"))
+    with pytest.raises(ConfigurationError, match="no such"):
+        await migrate.inspect(str(source.path), options)
+    with pytest.raises(ConfigurationError, match="no such"):
+        await migrate.run(str(source.path), database, options)
+
+
 async def test_what_mongodb_refuses_is_listed_and_the_rest_is_moved(
     source: SqliteSource, database: Documents
 ) -> None:
@@ -636,6 +652,32 @@ async def test_a_rate_is_kept(source: SqliteSource, database: Documents) -> None
     report = await moved(source, database, rate=20)
 
     assert report.seconds > 0.5
+
+
+async def test_a_database_that_somebody_has_locked_is_not_read(
+    source: SqliteSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer without a journal on the disk leaves no other sign."""
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, timeout=0.1))
+    source.thread("hello")
+    source.connection.execute("PRAGMA journal_mode = memory")
+    source.connection.execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(ConfigurationError, match="locked"):
+        await migrate.inspect(str(source.path))
+
+
+async def test_a_damaged_database_is_explained(source: SqliteSource, database: Documents) -> None:
+    for number in range(200):
+        source.thread("x" * 500, id=f"t{number}")
+    source.connection.close()
+    content = bytearray(source.path.read_bytes())
+    half = len(content) // 2
+    content[half : half + 20_000] = b"\xff" * 20_000
+    source.path.write_bytes(content)
+
+    with pytest.raises((SourceError, ConfigurationError), match="malformed"):
+        await migrate.run(str(source.path), database)
 
 
 async def test_a_database_in_the_middle_of_a_write_is_refused(
