@@ -70,9 +70,14 @@ class ChainlitThreads(ThreadScan):
         ) -> Document:
             return await self._values.externalize(whole["_id"], place, fields, searched=searched)
 
+        async def feedback_without_values(feedback: Any, step_id: str | None = None) -> Any:
+            if not isinstance(feedback, dict):  # edited by hand
+                return feedback
+            return await externalize(f"feedback/{step_id or feedback.get('forId')}", feedback)
+
         async def step_without_values(step: Document) -> Document:
             if feedback := step.get("feedback"):
-                step = {**step, "feedback": await externalize(f"feedback/{step['id']}", feedback)}
+                step = {**step, "feedback": await feedback_without_values(feedback, step["id"])}
             return await externalize(f"steps/{step['id']}", step, SEARCHED)
 
         # The search index of this database does not know the thread.
@@ -81,10 +86,8 @@ class ChainlitThreads(ThreadScan):
             thread["steps"] = [await step_without_values(step) for step in steps]
         if elements := whole.get("elements"):
             thread["elements"] = [await externalize(f"elements/{e['id']}", e) for e in elements]
-        if waiting := whole.get("pendingFeedback"):
-            thread["pendingFeedback"] = [
-                await externalize(f"feedback/{feedback['forId']}", feedback) for feedback in waiting
-            ]
+        if isinstance(waiting := whole.get("pendingFeedback"), list):
+            thread["pendingFeedback"] = [await feedback_without_values(given) for given in waiting]
         if isinstance(metadata := whole.get("metadata"), dict):
             thread["metadata"] = await externalize("metadata", metadata)
         # Marked as long: the texts in files are searched by their pieces in thread_overflow.

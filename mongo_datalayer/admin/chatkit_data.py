@@ -98,7 +98,8 @@ class ChatKitThreads(ThreadScan):
             whole = await self.overflow.whole(latest)
             if whole is not None:
                 found = items(whole, "items", ITEM_TEXTS)
-                if len(found) < len(as_list(whole.get("items"))):
+                is_odd = type(whole.get("sortKey")) is not str
+                if is_odd or len(found) < len(as_list(whole.get("items"))):
                     break
                 tombstones = items(whole, "deletedItems", ("sortKey",))
                 deleted = {item["sortKey"] for item in tombstones}

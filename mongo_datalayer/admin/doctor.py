@@ -249,7 +249,7 @@ async def _unlisted_overflow(database: Database, _bucket: str) -> CheckResult:
 async def _damage(database: Database, _bucket: str) -> CheckResult:
     odd, sampled = await _aggregate_all(database, THREADS, _odd_pipeline)
     incomplete = [
-        thread["_id"]
+        stored.thread_name(thread["_id"])
         for threads, overflow in ((THREADS, OVERFLOW), (CHATKIT_THREADS, CHATKIT_OVERFLOW))
         for thread in await _incomplete(database, threads, overflow)
     ]

@@ -105,9 +105,9 @@ class Import:
             document = document if owner is None else {**document, "userId": owner}
         return await documents.restore(document, replace=self._replace)
 
-    async def _owner(self, identifier: str | None) -> str | None:
+    async def _owner(self, identifier: object) -> str | None:
         """The id that the user has in this database."""
-        if identifier is None:
+        if not isinstance(identifier, str):  # none, or edited by hand
             return None
         if identifier not in self._owners:
             user = await self._users.by_identifier(identifier)

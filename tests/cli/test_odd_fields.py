@@ -47,7 +47,7 @@ THREAD: dict[str, Any] = {
     "elements": [
         {"id": "e", "forId": "a", "name": "file", "url": "http://x", "objectKey": "k"},
     ],
-    "pendingFeedback": [],
+    "pendingFeedback": [{"id": "g", "forId": "later", "value": 0, "updatedAt": MOMENT}],
     "deletedSteps": [],
 }
 ODD = [5, "text", [1], {"a": 1}, float("inf")]
@@ -99,6 +99,23 @@ async def test_commands(where: tuple[str, ...], tmp_path: Any) -> None:
         done = await run(*command, *where)
         assert done.code in (0, 1), (command, done)
         assert "Traceback" not in done.err, (command, done)
+
+
+async def test_an_export_can_be_imported(
+    where: tuple[str, ...],
+    there: tuple[str, ...],
+    other: Documents,
+    threads: list[str],
+    tmp_path: Any,
+) -> None:
+    file = str(tmp_path / "export.jsonl")
+    done = await run("export", *where, "--output", file)
+    assert done.code == 1, done
+    left_out = [line for line in done.err.splitlines() if "is damaged; left out" in line]
+
+    done = await run("import", *there, file)
+    assert (done.code, done.err) == (0, "")
+    assert await other.threads.count_documents({}) >= len(threads) - len(left_out) - len(ODD)
 
 
 async def test_the_console(database: Documents, threads: list[str]) -> None:
