@@ -27,6 +27,10 @@ class SourceUsers:
     def __contains__(self, identifier: object) -> bool:
         return hash(identifier) in self._identifiers
 
+    def forget(self, identifier: str) -> None:
+        """Take back a user who will not be stored."""
+        self._identifiers.discard(hash(identifier))
+
     def is_repeated(self, record: UserRecord) -> bool:
         """Whether the source has named this user before; the row is listed then."""
         user_id, identifier = record.user["id"], record.user["identifier"]

@@ -274,6 +274,8 @@ class Migration:
                 )
             else:
                 self._end(item, Outcome.LEFT_OUT.value, CONFLICT)
+                if shelf is self._target.users:
+                    self._named.forget(item.document["identifier"])
         if not self._options.dry_run:
             hashes = {item.id: item.hash for item in same}
             await self._target.record(self._source, shelf.table, hashes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
+from mongo_datalayer.model.bson_values import to_text
 from mongo_datalayer.model.documents import Document
 
 
@@ -62,9 +63,9 @@ class Rows:
 
     def tell(self, outcome: Outcome, reason: str, table: str, id: Any, detail: Any = "") -> None:  # noqa: A002
         """Add a finding."""
-        text = str(detail)
+        text = to_text(detail)  # str() refuses a number of too many digits
         shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-        self.findings.append(Finding(outcome, reason, table, str(id), shown))
+        self.findings.append(Finding(outcome, reason, table, to_text(id), shown))
 
     def stored(self) -> Counter[str]:
         """The rows that are stored, by table."""

@@ -156,8 +156,12 @@ def moment(value: Any, zone: tzinfo | None = None) -> datetime | None:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             return _in_zone(value, zone)
+        try:
+            utc = value.astimezone(timezone.utc)
+        except OverflowError:  # year 0 or 10000 in UTC
+            return None
         # A driver's time: the database took the label, and local times for UTC, as the text says.
-        return _in_zone(value.astimezone(timezone.utc).replace(tzinfo=None), zone)
+        return utc if zone is None else _in_zone(utc.replace(tzinfo=None), zone)
     if isinstance(value, date):
         return _in_zone(datetime(value.year, value.month, value.day), zone)  # noqa: DTZ001 - below
     if isinstance(value, (bytes, bytearray)):
@@ -193,7 +197,9 @@ def whole_number(value: Any) -> Any:
     # int() would also take 1_000, and refuse many digits.
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}", value.strip()):
         return to_bson(int(value))
-    is_whole = isinstance(value, Decimal) and value.is_finite() and value % 1 == 0
+    is_whole = (
+        isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
+    )
     if is_whole or (isinstance(value, float) and value.is_integer()):
         return to_bson(int(value))
     return to_plain(value)
