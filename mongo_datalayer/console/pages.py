@@ -310,14 +310,14 @@ class Console:
                 return home
             if not self._access.has_password:
                 return PlainTextResponse("Open the link that the command printed.\n", 403)
-            return self._render(request, "login.html", problem=None)
+            return self._render(request, "login.html", name="", problem=None)
         form = await request.form(max_files=0, max_fields=10)
         name = str(form.get("name", ""))
         problem: str | None = OLD_FORM
         if is_genuine(request, form):
             problem = self._access.check(name, str(form.get("password", "")))
         if problem is not None:
-            return self._render(request, "login.html", status=403, problem=problem)
+            return self._render(request, "login.html", status=403, name=name, problem=problem)
         log_in(request, name)
         return home
 

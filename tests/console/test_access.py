@@ -69,7 +69,8 @@ async def test_a_link_works_once(database: Database) -> None:
 async def test_a_password_with_a_name(database: Database) -> None:
     async with browser(console_app(database, password=PASSWORD)) as http:
         form = {"csrf": csrf(await http.get("/")), "name": "zoe"}
-        assert (await http.post("/login", data={**form, "password": "no"})).status_code == 403
+        refused = await http.post("/login", data={**form, "password": "no"})
+        assert (refused.status_code, 'value="zoe"' in refused.text) == (403, True)
         bare = {"name": "zoe", "password": PASSWORD}
         assert (await http.post("/login", data=bare)).status_code == 403
         assert (await http.get("/usage")).url.path == "/login"
