@@ -567,6 +567,12 @@ def test_the_document_sizes(megabytes: int, state: str) -> None:
     assert stored.judge_sizes(largest, sampled=None).state == state
 
 
+def test_a_small_size_is_no_0_0_mb() -> None:
+    finding = stored.judge_sizes([{"thread": "t", "bytes": 9_441}], sampled=None).finding
+
+    assert finding == "the largest has 9.4 kB, of at most 16 MB"
+
+
 def test_a_long_way_to_the_server() -> None:
     assert server.judge_connection(0.02).state == "ok"
     assert server.judge_connection(0.2).state == "warning"

@@ -7,7 +7,7 @@ from typing import Any
 
 from mongo_datalayer.admin.doctor_checks.check_result import CheckResult
 from mongo_datalayer.files.stored_file import StoredFile
-from mongo_datalayer.model.printable import counted
+from mongo_datalayer.model.printable import counted, readable_size
 from mongo_datalayer.schema.indexes import IndexReport
 from mongo_datalayer.schema.validators import Validator
 from mongo_datalayer.schema.version import SchemaVersion
@@ -92,7 +92,8 @@ def judge_sizes(largest: Sequence[Mapping[str, Any]], *, sampled: int | None) ->
         return CheckResult("ok", f"no threads{among}")
     near = [document for document in largest if _share(document) >= WORRYING_SHARE]
     if not near:
-        return CheckResult("ok", f"the largest{among} has {_megabytes(largest[0]['bytes'])} of 16")
+        size = readable_size(largest[0]["bytes"])
+        return CheckResult("ok", f"the largest{among} has {size}, of at most 16 MB")
     names = ", ".join(
         f"{thread_name(document['thread'])} ({_megabytes(document['bytes'])})" for document in near
     )
