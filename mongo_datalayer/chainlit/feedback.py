@@ -71,22 +71,31 @@ class StepFeedback:
         raise contended(thread_id, feedback["id"])
 
     async def delete(self, feedback_id: str) -> bool:
-        """Remove feedback; False when there was none with this id. Ordinarily two commands."""
+        """Remove feedback; False when there was none with this id. Ordinarily two commands.
+
+        Browsers choose ids. If somebody else has given feedback the same one, all of it goes: else
+        the person's own feedback might stay.
+        """
         given = {"steps.feedback.id": feedback_id}
         waiting = {"pendingFeedback.id": feedback_id}
+        found = False
         async for _ in Attempts(WRITE_ATTEMPTS):
             # Found first: a write that names no thread is refused by a sharded MongoDB before 7.1.
-            main = await self._threads.find_one({"$or": [given, waiting]}, {"_id": 1})
-            if main is not None:
-                deleted = await self._delete_in_main(main["_id"], given, waiting)
+            cursor = self._threads.find({"$or": [given, waiting]}, {"_id": 1}).limit(2)
+            thread_ids = [thread["_id"] async for thread in cursor]
+            if thread_ids:
+                deleted = await self._delete_in_main(thread_ids[0], given, waiting)
             else:
-                thread_ids = await self._overflow.find_threads("steps.feedback", feedback_id)
+                thread_ids = sorted(
+                    await self._overflow.find_threads("steps.feedback", feedback_id)
+                )
                 if not thread_ids:
-                    return False
-                in_thread = {"thread": min(thread_ids), **given}
+                    return found
+                in_thread = {"thread": thread_ids[0], **given}
                 before = await self._overflow.find_and_update(in_thread, _UNSET, _given(given))
                 deleted = await self._replaced(before)
-            if deleted:
+            found = found or deleted
+            if deleted and len(thread_ids) == 1:
                 return True
         raise contended(None, feedback_id)
 

@@ -65,4 +65,4 @@ def any_before(stored: Mapping[str, Any], name: str, moment: datetime) -> bool:
 def array(field: Any) -> Document:
     """The expression of a field that ought to be an array: an empty one where it is not."""
     # Many operators fail where the field is missing, or anything else.
-    return {"$cond": [{"$isArray": [field]}, field, []]}
+    return {"$cond": [{"$isArray": field}, field, []]}

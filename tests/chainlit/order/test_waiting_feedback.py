@@ -210,3 +210,21 @@ async def test_feedback_and_its_deletion_apply_in_the_order_of_the_calls(
         )
         assert again == [False, feedback_id]
         assert await values(layer) == {"s": number % 2}
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["given", "waiting"])
+async def test_an_id_that_somebody_else_uses_diverts_no_deletion(
+    layers: list[MongoDataLayer], waits: bool
+) -> None:
+    layer = layers[0]
+    for thread_id in ("a", "t", "z"):
+        if not waits:
+            await layer.create_step(step() | {"threadId": thread_id})
+        await layer.upsert_feedback(vote(thread_id=thread_id, id="f"))
+
+    assert await layer.delete_feedback("f") is True
+    for thread_id in ("a", "t", "z"):
+        await layer.create_step(step() | {"threadId": thread_id})
+        thread: Any = await layer.get_thread(thread_id)
+        assert thread["steps"][0]["feedback"] is None, thread_id
+    assert await layer.delete_feedback("f") is False
