@@ -570,7 +570,7 @@ def test_the_document_sizes(megabytes: int, state: str) -> None:
 def test_a_small_size_is_no_0_0_mb() -> None:
     finding = stored.judge_sizes([{"thread": "t", "bytes": 9_441}], sampled=None).finding
 
-    assert finding == "the largest has 9.4 kB, of at most 16 MB"
+    assert finding == "the largest has 9.2 kB, of at most 16 MB"
 
 
 def test_a_long_way_to_the_server() -> None:
