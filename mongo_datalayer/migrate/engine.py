@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from mongo_datalayer.errors import ConfigurationError, MigrationConflictError
 from mongo_datalayer.migrate.choosing import (
@@ -54,6 +54,18 @@ OWNER_GONE = "its user was deleted in the target"
 CONFLICT = "the target has another one"
 REFUSED = "MongoDB refused it"
 FOREIGN = "its user's id is another user's in the target"
+
+
+class UnknownOwner(NamedTuple):
+    """A user whom the target has under another name, or has no more.
+
+    Attributes:
+        identifier: The name in the target.
+        lost: What becomes of the threads, and why, if they cannot be given to that user.
+    """
+
+    identifier: str
+    lost: tuple[Outcome, str] | None
 
 
 class Migration:
@@ -174,15 +186,17 @@ class Migration:
         for name, shelf in self._target.chatkit.items():
             await self._settle(shelf, [_chatkit_item(each) for each in batch if is_of(each, name)])
         ids = await self._owners(records)
-        erased, foreign = await self._lost_owners(records, ids)
+        unknown = await self._unknown_owners(records, ids)
         items = []
         for record in records:
-            thread_id, user_id = record.thread["id"], record.thread.get("userId")
-            if user_id in erased:
-                self._report.add(record.rows, Outcome.SKIPPED.value, OWNER_GONE, thread_id)
-            elif user_id in foreign and record.thread.get("userIdentifier") not in ids:
-                self._report.add(record.rows, Outcome.LEFT_OUT.value, FOREIGN, thread_id)
+            is_known = record.thread.get("userIdentifier") in ids
+            owner = None if is_known else unknown.get(record.thread.get("userId"))
+            if owner is not None and owner.lost is not None:
+                outcome, reason = owner.lost
+                self._report.add(record.rows, outcome.value, reason, record.thread["id"])
             else:
+                if owner is not None:  # renamed, or gone in the source, since the user was moved
+                    record.thread["userIdentifier"] = owner.identifier
                 give_owner(record, ids, self._options)
                 items.append(self._item(record))
         await self._settle(self._target.threads, items)
@@ -202,23 +216,28 @@ class Migration:
             found |= {name: name for name in names - found.keys() if name in self._named}
         return found
 
-    async def _lost_owners(
+    async def _unknown_owners(
         self, records: list[ThreadRecord], ids: dict[str, str]
-    ) -> tuple[set[str], set[str]]:
-        """Of the users whom the target does not know by name, the ids of two kinds.
-
-        Those who were moved here once and are gone, and those that another user has.
-        """
+    ) -> dict[str | None, UnknownOwner]:
+        """By id, the users whom the target does not know by the name that the source has."""
         unknown = {
             record.thread["userId"]
             for record in records
             if "userId" in record.thread and record.thread.get("userIdentifier") not in ids
         }
         if not unknown:
-            return set(), set()
-        moved = {*await self._target.recorded(self._source, "users", sorted(unknown))}
-        present = {*await self._target.users.present(unknown - moved)}
-        return moved, present
+            return {}
+        moved = await self._target.recorded(self._source, "users", sorted(unknown))
+        names = await self._target.users.names_of(unknown)
+        found: dict[str | None, UnknownOwner] = {}
+        for user_id in moved.keys() | names.keys():
+            lost = None
+            if user_id not in names:
+                lost = (Outcome.SKIPPED, OWNER_GONE)
+            elif user_id not in moved:
+                lost = (Outcome.LEFT_OUT, FOREIGN)
+            found[user_id] = UnknownOwner(names.get(user_id, ""), lost)
+        return found
 
     # Both -------------------------------------------------------------------------------------
 

@@ -161,6 +161,15 @@ class UserShelf:
             found |= new
         return found
 
+    async def names_of(self, ids: Collection[str]) -> dict[str, str]:
+        """The identifiers of the users with these ids, by id."""
+
+        async def find() -> dict[str, str]:
+            users = self._collection.find({"_id": {"$in": list(ids)}}, {"identifier": 1})
+            return {user["_id"]: user.get("identifier", "") async for user in users}
+
+        return await self._retries.run(find)
+
     async def present(self, ids: Collection[str]) -> dict[str, bool]:
         """The ids that are taken; users leave no tombstone."""
         return await self._retries.run(lambda: _present(self._collection, ids))

@@ -315,6 +315,31 @@ async def test_the_threads_of_an_erased_user_do_not_come_back(
     assert await database.threads.count_documents({}) == 0
 
 
+@pytest.mark.parametrize("changed", ["renamed in the target", "deleted in the source"])
+async def test_a_user_who_was_moved_still_gets_threads(
+    source: SqliteSource, database: Documents, changed: str
+) -> None:
+    """Neither means that the user was erased: a new thread must not be skipped without a word."""
+    user = source.add("users", identifier="ada")
+    source.thread("hello", id="t0", userId=user)
+    await moved(source, database)
+    if changed == "renamed in the target":
+        await database.users.update_one({"_id": user}, {"$set": {"identifier": "lovelace"}})
+    else:
+        source.connection.execute("DELETE FROM users")
+    source.thread("later", id="t1", userId=user)
+
+    report = await moved(source, database)
+
+    assert report.counts["threads"]["skipped"] == report.counts["threads"]["left out"] == 0
+    name = "lovelace" if "renamed" in changed else "ada"
+    owners = {
+        (each["_id"], each["userId"], each["userIdentifier"])
+        async for each in database.threads.find({})
+    }
+    assert owners == {("t0", user, name), ("t1", user, name)}
+
+
 async def test_what_the_app_changed_since_stays(source: SqliteSource, database: Documents) -> None:
     thread = source.thread("hello", id="t0", name="Before")
     await moved(source, database)
