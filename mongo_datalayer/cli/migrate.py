@@ -256,7 +256,7 @@ def _show(found: Report, title: str, *, listed: bool) -> None:
             print_line(f"    columns that newer versions have: {', '.join(table.missing)}")
     for warning in found.warnings:
         print_line(f"Note: {warning}")
-    print_line(f"{title}:")
+    print_line(f"{title}:" if found.counts else f"{title}: nothing, no rows were found.")
     for name, counts in sorted(found.counts.items(), key=lambda item: TABLES.index(item[0])):
         ends = [f"{counts[end]:,} {end}" for end in COLUMNS[1:] if counts[end]]
         read = counted(counts["read"], name.removesuffix("s"))

@@ -181,7 +181,7 @@ async def _reading(
 
 def _require_found(report: Report, options: Options) -> None:
     """Say that a name was wrong: nothing was done, and that would look like success."""
-    threads, users = (report.counts[table]["read"] for table in ("threads", "users"))
+    threads, users = report.read("threads"), report.read("users")
     if options.thread is not None and not threads:
         raise ConfigurationError(f"The source has no such thread: {options.thread!r}.")
     if options.user is not None and not threads and not users:

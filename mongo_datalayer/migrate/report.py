@@ -102,6 +102,10 @@ class Report:
         shown = finding.as_dict() | ({"outcome": outcome} if outcome else {})
         self._spool.write(json.dumps(shown) + "\n")
 
+    def read(self, table: str) -> int:
+        """How many rows of a table were read."""
+        return self.counts[table]["read"] if table in self.counts else 0
+
     # Judging ----------------------------------------------------------------------------------
 
     @property

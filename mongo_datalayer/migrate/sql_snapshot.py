@@ -149,6 +149,8 @@ class SqlSnapshot:
             # The server may end statements and idle transactions long before a run is through.
             for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 connection.execute(sa.text(f"SET LOCAL {setting} = 0"))
+            # Else a policy would hide rows, and they would be missing without a word.
+            connection.execute(sa.text("SET LOCAL row_security = off"))
             if address.schema is not None:
                 path = {"path": address.schema}
                 connection.execute(sa.text("SELECT set_config('search_path', :path, true)"), path)

@@ -80,6 +80,13 @@ async def test_a_report_that_could_not_be_written_is_refused_before_the_run(
     assert await database.list_collection_names() == []
 
 
+async def test_a_source_without_rows(source: SqliteSource) -> None:
+    done = await run("migrate", "inspect", str(source.path))
+
+    assert done.code == 0
+    assert "Would be moved: nothing, no rows were found." in done.out
+
+
 async def test_a_long_id_is_shortened_on_the_terminal(source: SqliteSource) -> None:
     source.add("steps", id="s" * 500, threadId="nowhere")
 

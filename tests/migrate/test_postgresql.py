@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mongo_datalayer import migrate
+from mongo_datalayer.errors import ConfigurationError
 from mongo_datalayer.migrate import Options
 
 Documents = AsyncDatabase[dict[str, Any]]
@@ -68,6 +70,20 @@ async def test_a_database_without_an_encoding(postgres_url: str, database: Docum
     assert stored is not None
     assert (stored["_id"], stored["name"]) == ("t", "Größe")
     assert stored["steps"][0]["output"] == "a\ufffdb"
+
+
+async def test_rows_that_a_policy_hides_are_no_empty_source(postgres_url: str) -> None:
+    role = f"reader_{postgres_url.rpartition('_')[2]}"
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(TABLES)
+        connection.execute("INSERT INTO threads VALUES ('t', 'x')")
+        connection.execute("ALTER TABLE threads ENABLE ROW LEVEL SECURITY")
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    address = postgres_url.rpartition("@")[2]
+
+    with pytest.raises(ConfigurationError, match="row-level security"):
+        await migrate.inspect(f"postgresql://{role}:secret@{address}")
 
 
 async def test_local_times_that_the_database_took_for_utc(
