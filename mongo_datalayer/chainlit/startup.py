@@ -213,10 +213,10 @@ def _report_indexes(report: IndexReport | None, database: Database) -> None:
         return
     option = "" if database.name == DEFAULT_DATABASE else f" --database {database.name}"
     if report.created:
-        logger.info("%d indexes were created.", len(report.created))
+        logger.info("Indexes created: %d.", len(report.created))
     if report.missing:
         logger.warning(
-            "%d indexes are missing. Run `mongo-datalayer setup apply%s`.",
+            "Indexes missing: %d. Run `mongo-datalayer setup apply%s`.",
             len(report.missing),
             option,
         )

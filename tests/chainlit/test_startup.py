@@ -186,7 +186,7 @@ async def test_the_log_says_what_is_in_use_and_what_is_missing(
     assert first.startswith("INFO MongoDB ")
     assert first.endswith(f" at {place}, database {database_name}.")
     assert second == (
-        f"WARNING {len(DECLARED)} indexes are missing. "
+        f"WARNING Indexes missing: {len(DECLARED)}. "
         f"Run `mongo-datalayer setup apply --database {database_name}`."
     )
 
@@ -213,7 +213,7 @@ async def test_no_secret_and_no_route_are_told(
     assert secret.startswith("WARNING Links to files cannot be signed: no secret is set.")
     assert route.startswith("WARNING Links to files lead nowhere: serve_files=False")
     assert server.startswith("INFO MongoDB ")
-    assert created == f"INFO {len(DECLARED)} indexes were created."
+    assert created == f"INFO Indexes created: {len(DECLARED)}."
 
 
 async def test_the_routes_for_probes_are_mounted(start: Start, layer: MongoDataLayer) -> None:

@@ -110,7 +110,8 @@ def test_a_chat_that_is_part_of_an_app_begins_with_it(
         probes = [httpx.get(f"{address}{path}").status_code for path in ("/healthz", "/readyz")]
 
     assert ready
-    assert "indexes are missing. Run `mongo-datalayer setup apply" in at_start
+    assert "Indexes missing: " in at_start
+    assert ". Run `mongo-datalayer setup apply" in at_start
     assert logged_in.status_code == 200
     assert probes == [200, 503]  # as indexes are missing
     assert "Traceback" not in log.read_text()
