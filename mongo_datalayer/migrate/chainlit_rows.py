@@ -92,7 +92,8 @@ def user_record(row: Row, reading: Reading) -> UserRecord | Leftover:
         rows.tell(Outcome.LEFT_OUT, "user without id or identifier", "users", user_id or identifier)
         return Leftover(rows)
     if is_too_long(user_id) or is_too_long(identifier):
-        rows.tell(Outcome.LEFT_OUT, TOO_LONG, "users", user_id)
+        reason = TOO_LONG if is_too_long(user_id) else TOO_LONG.replace("id", "identifier", 1)
+        rows.tell(Outcome.LEFT_OUT, reason, "users", user_id)
         return Leftover(rows)
     _tell_damaged(rows, "users", [row])
     user: Document = {"id": user_id, "identifier": identifier}

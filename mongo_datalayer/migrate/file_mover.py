@@ -11,7 +11,12 @@ from mongo_datalayer.errors import StorageError
 from mongo_datalayer.files.bucket import FileBucket
 from mongo_datalayer.files.stored_file import DEFAULT_MIME, FileDetails, StoredFile
 from mongo_datalayer.files.upload_source import read_blocks
-from mongo_datalayer.migrate.files import ElementFiles, MissingFileError, close_content
+from mongo_datalayer.migrate.files import (
+    ElementFiles,
+    MissingFileError,
+    RefusedFileError,
+    close_content,
+)
 from mongo_datalayer.migrate.item import Item
 from mongo_datalayer.migrate.records import Finding, Outcome, ThreadRecord
 from mongo_datalayer.migrate.report import ALREADY, STORED, Report
@@ -21,6 +26,7 @@ BLOCK_BYTES = 1024 * 1024
 """How much of a file is in memory."""
 
 MISSING = "file is not there"
+REFUSED = "file may not be read"
 
 
 class FileMover:
@@ -153,4 +159,5 @@ def _listed(report: Report, element: Document, source_key: str) -> Iterator[None
         yield
     except (MissingFileError, StorageError) as exc:
         detail = f"{source_key}: {exc}"
-        report.tell(Finding(Outcome.LEFT_OUT, MISSING, "files", element["id"], detail))
+        reason = REFUSED if isinstance(exc, RefusedFileError) else MISSING
+        report.tell(Finding(Outcome.LEFT_OUT, reason, "files", element["id"], detail))

@@ -25,6 +25,10 @@ class MissingFileError(Exception):
     """There is no such file, or it may not be read; the message says which."""
 
 
+class RefusedFileError(MissingFileError):
+    """A key that leads to no file of the folder; what it leads to is not looked at."""
+
+
 class ElementFiles(Protocol):
     """Where files are."""
 
@@ -63,10 +67,10 @@ class FolderFiles:
     def _open(self, object_key: str) -> BinaryIO:
         parts = PurePosixPath(object_key).parts
         if not parts or object_key.startswith("/") or "\0" in object_key or ".." in parts:
-            raise MissingFileError("its key leads out of the folder")
+            raise RefusedFileError("its key leads out of the folder")
         # On Windows a backslash separates folders, which PurePosixPath does not see.
         if "\\" in object_key and os.name == "nt":
-            raise MissingFileError("its key leads out of the folder")
+            raise RefusedFileError("its key leads out of the folder")
         # Folder by folder, each opened in the one before: no part of the way can be a link, even
         # if somebody makes it one while it is read.
         opened = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -77,12 +81,12 @@ class FolderFiles:
                 opened = inner
             file = os.open(parts[-1], _FILE, dir_fd=opened)
         except OSError as exc:
-            raise MissingFileError(_why(exc)) from exc
+            raise _refusal(exc) from exc
         finally:
             os.close(opened)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
-            raise MissingFileError("it is no regular file")
+            raise RefusedFileError("it is no regular file")
         return os.fdopen(file, "rb")
 
 
@@ -231,9 +235,9 @@ def close_content(content: FileContent) -> None:
         close()
 
 
-def _why(exc: OSError) -> str:
+def _refusal(exc: OSError) -> MissingFileError:
     if isinstance(exc, FileNotFoundError):
-        return "it is not in the folder"
+        return MissingFileError("it is not in the folder")
     if exc.strerror and "symbolic link" in exc.strerror:
-        return "its key leads through a symbolic link"
-    return (exc.strerror or "it cannot be read").lower()
+        return RefusedFileError("its key leads through a symbolic link")
+    return RefusedFileError((exc.strerror or "it cannot be read").lower())

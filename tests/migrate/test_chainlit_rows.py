@@ -372,8 +372,10 @@ def test_ids_that_nobody_could_ask_for_are_listed() -> None:
     thread, listed = converted(steps=[{"id": long}], elements=[{"id": long, "name": "a"}])
     assert (thread["steps"], thread["elements"]) == ([], [])
     assert listed == {long: TOO_LONG}
-    for row in ({"id": long, "identifier": "ada"}, {"id": "u", "identifier": long}):
-        assert isinstance(user_record(row, NOWHERE), Leftover)
+    for what in ("id", "identifier"):
+        user = user_record({"id": "u", "identifier": "ada", what: long}, NOWHERE)
+        assert isinstance(user, Leftover)
+        assert [finding.reason.split()[1] for finding in user.rows.findings] == [what]
     left = thread_record(ThreadRows(long, [{"id": long}]), NOWHERE)
     assert [finding.outcome.value for finding in left.rows.findings] == ["left out"]
 

@@ -61,7 +61,7 @@ async def test_what_cannot_be_read_is_listed_and_the_rest_is_moved(
     source: SqliteSource, folder: Path, database: Documents
 ) -> None:
     thread = source.thread("hello", id="t")
-    keys = {"good": "u/e/a..b.txt", "up": "../secret.txt", "link": "link.txt"}
+    keys = {"good": "u/e/a..b.txt", "up": "../secret.txt", "link": "link.txt", "gone": "x.txt"}
     for element_id, key in keys.items():
         url = "file:///etc/passwd"
         source.add("elements", id=element_id, threadId=thread, objectKey=key, url=url)
@@ -69,9 +69,12 @@ async def test_what_cannot_be_read_is_listed_and_the_rest_is_moved(
 
     with await migrate.run(str(source.path), database, Options(files=folder)) as report:
         assert not report.complete
-        files = {each["id"] for each in report.findings() if each["table"] == "files"}
+        files = {
+            each["id"]: each["reason"] for each in report.findings() if each["table"] == "files"
+        }
 
-    assert files == {"up", "link"}
+    refused = "file may not be read"
+    assert files == {"up": refused, "link": refused, "gone": "file is not there"}
     stored = [file async for file in FileBucket(database).list_files()]
     assert [(file.object_key, file.element_id) for file in stored] == [("t/good", "good")]
     assert await FileBucket(database).read("t/good") == b"content"
