@@ -154,6 +154,8 @@ class SqlSnapshot:
             if address.schema is not None:
                 path = {"path": address.schema}
                 connection.execute(sa.text("SELECT set_config('search_path', :path, true)"), path)
+                if connection.execute(sa.select(sa.func.current_schema())).scalar() is None:
+                    raise ConfigurationError(f"The source has no schema {address.schema!r}.")
         elif engine.dialect.name == "mysql":
             connection.execute(sa.text("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             connection.execute(sa.text("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"))

@@ -320,6 +320,8 @@ async def test_of_two_schemas_the_one_that_the_app_reads(
             for name, columns in TABLES.items():
                 connection.execute(f"CREATE TABLE {schema}{name} ({columns})")
 
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        await migrate.inspect(f"{postgres_url}?schema=nowhere")
     with await migrate.inspect(postgres_url + query) as report:
         assert {table.name for table in report.tables} == {f"{read}.{name}" for name in TABLES}
         assert any("another.threads" in warning for warning in report.warnings)
