@@ -10,8 +10,9 @@ from typing import Any
 from bson.objectid import ObjectId
 
 from mongo_datalayer.errors import StorageError
-from mongo_datalayer.model.bson_values import to_bson
+from mongo_datalayer.model.bson_values import to_bson, to_text
 from mongo_datalayer.model.documents import Document
+from mongo_datalayer.model.times import EPOCH
 
 OWNER = "mongo_datalayer"
 DEFAULT_MIME = "application/octet-stream"
@@ -40,6 +41,7 @@ class StoredFile:
         attachment: True when the uploader asked for it to be saved, never shown.
         thread_id: Thread it belongs to.
         element_id: Element it belongs to.
+        damaged: Whether its sizes were edited by hand, so that its content cannot be read.
     """
 
     file_id: str
@@ -53,6 +55,7 @@ class StoredFile:
     attachment: bool = False
     thread_id: str | None = None
     element_id: str | None = None
+    damaged: bool = False
 
     @property
     def revision(self) -> tuple[datetime, str]:
@@ -61,21 +64,39 @@ class StoredFile:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> StoredFile:
-        """Read a document of ``fs.files`` that :func:`ours` selected."""
+        """Read a document of ``fs.files`` that :func:`ours` selected.
+
+        One that was edited by hand is read as far as possible, and is ``damaged`` where its content
+        cannot be read.
+        """
         metadata = document["metadata"]
+        metadata = metadata if isinstance(metadata, dict) else {}
+        size, chunk_bytes = (_bytes(document.get(name)) for name in ("length", "chunkSize"))
+        uploaded_at = document.get("uploadDate")
         return cls(
             file_id=document["_id"],
-            object_key=document["filename"],
-            size=int(document["length"]),
-            mime=metadata.get("contentType", DEFAULT_MIME),
-            sha256=metadata["sha256"],
-            uploaded_at=document["uploadDate"],
-            chunk_bytes=int(document["chunkSize"]),
-            name=metadata.get("name"),
-            attachment=metadata.get("attachment", False),
-            thread_id=metadata.get("threadId"),
-            element_id=metadata.get("elementId"),
+            object_key=to_text(document.get("filename")),
+            size=size or 0,
+            mime=_text(metadata.get("contentType")) or DEFAULT_MIME,
+            sha256=_text(metadata.get("sha256")) or "",
+            uploaded_at=uploaded_at if isinstance(uploaded_at, datetime) else EPOCH,
+            chunk_bytes=chunk_bytes or CHUNK_BYTES,
+            name=_text(metadata.get("name")),
+            attachment=metadata.get("attachment") is True,
+            thread_id=_text(metadata.get("threadId")),
+            element_id=_text(metadata.get("elementId")),
+            damaged=size is None or not chunk_bytes,
         )
+
+
+def _bytes(value: Any) -> int | None:
+    """A size as whole bytes; None where it is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and value >= 0 and value % 1 == 0 else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)

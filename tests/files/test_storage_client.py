@@ -15,7 +15,8 @@ from pymongo.errors import OperationFailure
 
 from mongo_datalayer.errors import ConfigurationError, NotFoundError, StorageError
 from mongo_datalayer.files import FileLinks, GridFSStorageClient, StoredFile
-from mongo_datalayer.files.stored_file import CHUNK_BYTES
+from mongo_datalayer.files.bucket import FileBucket
+from mongo_datalayer.files.stored_file import CHUNK_BYTES, FileDetails
 from mongo_datalayer.testing.storage_contract import StorageClientContract
 from tests.files.conftest import SECRET
 
@@ -604,3 +605,33 @@ async def test_it_takes_an_asynchronous_database() -> None:
             with pytest.raises(ConfigurationError, match="takes the database of an asynchronous"):
                 GridFSStorageClient(wrong)  # type: ignore[arg-type]  # wrong on purpose
     blocking.close()
+
+
+ODD_SIZES = [None, "text", [1], -1, 0.5, True, float("nan"), float("inf"), 10**12]
+ODD_FILES: list[dict[str, Any]] = [
+    *({name: value} for name in ("length", "chunkSize") for value in ODD_SIZES),
+    {"chunkSize": 0},
+    {"uploadDate": "today"},
+    {"metadata.contentType": 5},
+    {"metadata.sha256": None},
+    {"metadata.name": ["n"]},
+    {"metadata.threadId": {"a": 1}},
+]
+
+
+@pytest.mark.parametrize("edited", ODD_FILES, ids=repr)
+async def test_a_file_that_was_edited_by_hand_is_read_or_named(
+    database: AsyncDatabase[dict[str, Any]], edited: dict[str, Any]
+) -> None:
+    bucket = FileBucket(database)
+    await bucket.write("edited", b"x" * 300_000, FileDetails())
+    await bucket.write("other", b"y", FileDetails())
+    await database.fs.files.update_one({"filename": "edited"}, {"$set": edited})
+
+    try:
+        # A chunk of less than a byte would never end.
+        assert await asyncio.wait_for(bucket.read("edited"), 10) == b"x" * 300_000
+    except StorageError as exc:
+        assert "'edited'" in str(exc)  # noqa: PT017
+        assert edited.keys() <= {"length", "chunkSize"}
+    assert [file.object_key async for file in bucket.list_files()] == ["edited", "other"]
