@@ -45,6 +45,7 @@ from mongo_datalayer.migrate.stored_threads import (
     stored_user,
 )
 from mongo_datalayer.migrate.target import Shelf, Target, chatkit_id
+from mongo_datalayer.model.documents import Document
 
 Progress = Callable[[str, int], None]
 """Told the phase and how many more rows are done."""
@@ -279,12 +280,16 @@ class Migration:
         current = await shelf.read([item.id for item in items])
         changed, same = [], []
         for item in items:
-            hashed = digest(current.get(item.id, {}))
+            found = current.get(item.id, {})
+            hashed = digest(found)
+            # Two people with one id: whoever replaces the other gets the other's threads.
+            is_other = item.id not in recorded and _is_other_person(item.document, found)
+            replaces = self._options.on_conflict == "replace" and not is_other
             # The last run was killed between storing and recording it.
             if hashed == item.hash:
                 same.append(item)
             # As the last run left it: only the source has gone on since.
-            elif hashed == recorded.get(item.id) or self._options.on_conflict == "replace":
+            elif hashed == recorded.get(item.id) or replaces:
                 changed.append(item)
             elif self._options.on_conflict == "fail":
                 raise MigrationConflictError(
@@ -334,6 +339,11 @@ class Migration:
         self._report.add(item.rows, outcome, reason, item.id)
         self._steps += item.rows.read["steps"]
         self._progress("moving", sum(item.rows.read.values()))
+
+
+def _is_other_person(document: Document, current: Document) -> bool:
+    """Whether two users with one id are two people; of threads it is never so."""
+    return "identifier" in current and current["identifier"] != document.get("identifier")
 
 
 def is_of(record: Record, shelf: str) -> TypeGuard[DocumentRecord]:

@@ -387,12 +387,13 @@ async def test_nobody_gets_the_threads_of_another_user_with_the_same_id(
         other.thread("hello", id=thread, userId=user)
     other.thread("hello", id="t3", userId="1", userIdentifier="gone")
 
-    for dry_run in (True, False, False):
-        report = await moved(other, database, dry_run=dry_run)
+    for options in ({"dry_run": True}, {}, {"on_conflict": "replace"}):
+        report = await moved(other, database, **options)
         assert not report.complete
         assert ("left out", "its user's id is another user's in the target") in reasons(report)
         assert report.counts["threads"]["left out"] == 2
 
+    assert [each["_id"] async for each in database.users.find({"identifier": "ada"})] == ["1"]
     assert {each["_id"] async for each in database.threads.find({"userId": "1"})} == {"t0"}
     assert {each["_id"] async for each in database.threads.find({})} == {"t0", "t2"}
 
