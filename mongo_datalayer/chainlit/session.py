@@ -300,13 +300,13 @@ def take_element(
     session = current_session()
     thread_id = _named_thread(element.thread_id, session)
     owner = session_owner(session, thread_id)
-    thread_id = required_id(thread_id, "an element's thread")
     content = element.content
     text = content if isinstance(content, str) else None
     kept = hooks.apply("element", {**element.to_dict(), "content": text})
     if kept is None:
         return None
     conversion = Conversion(codec.stored_element, kept)
+    thread_id = required_id(thread_id, "an element's thread")
     taken = Taken(thread_id, required_id(kept["id"], "an element"), owner, conversion)
     if text is not None:
         content = kept.get("content")

@@ -107,7 +107,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
 
         One command. The thread keeps its position in lists. A deleted thread stays deleted.
         """
-        key = self._key(required_id(thread.id, "a thread"), context)
+        key = self._key(thread.id, context, to_write="a thread")
         taken = codec.take_thread(thread)
         created_at = thread.created_at
         await self._put("save_thread", key, taken, lambda t: self._threads.put(key, t, created_at))
@@ -190,7 +190,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
             MissingError: the owner has no such thread.
             AlreadyExistsError: the thread has another item with this id; it stays as it is.
         """
-        key = self._key(required_id(thread_id, "a thread"), context)
+        key = self._key(thread_id, context, to_write="a thread")
         kept = self._kept(item)
         if kept is None:
             return
@@ -222,7 +222,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
         Raises:
             MissingError: the owner has no such thread.
         """
-        key = self._key(required_id(thread_id, "a thread"), context)
+        key = self._key(thread_id, context, to_write="a thread")
         kept = self._kept(item)
         if kept is None:
             return
@@ -339,7 +339,7 @@ class MongoChatKitStore(ConnectedStore[TContext]):
     async def _put_attachment(
         self, attachment: Attachment, thread_id: str | None, context: TContext
     ) -> None:
-        key = self._key(required_id(attachment.id, "an attachment"), context)
+        key = self._key(attachment.id, context, to_write="an attachment")
         await self._put(
             "save_attachment",
             key,
@@ -382,13 +382,15 @@ class MongoChatKitStore(ConnectedStore[TContext]):
 
     # Inside -----------------------------------------------------------------------------------
 
-    def _key(self, id: str, context: TContext) -> Document:  # noqa: A002 - what it is called
-        return owned(owner_name(self._user_id(context)), to_id(id))
+    def _key(self, id: str, context: TContext, to_write: str = "") -> Document:  # noqa: A002
+        """The ``_id`` of an owner's thread or attachment; ``to_write`` says what is written."""
+        owner = owner_name(self._user_id(context))
+        return owned(owner, required_id(id, to_write) if to_write else to_id(id))
 
     def _new_attachment(self, mime_type: str, context: TContext) -> Document:
         """The key of a new attachment."""
         new = self.generate_attachment_id(mime_type, context)
-        return self._key(required_id(new, "an attachment"), context)
+        return self._key(new, context, to_write="an attachment")
 
     def _kept(self, item: ThreadItem) -> ThreadItem | None:
         """The item as the app's hooks let it be stored; None when they refuse it."""

@@ -82,11 +82,7 @@ def import_(
 
     try:
         if replace and not dry_run and not yes:
-            if str(file) == STANDARD_INPUT:
-                raise Failure(
-                    "Standard input is the export, so you cannot answer there. Pass --yes."
-                )
-            confirm("Replace what is there already with what FILE holds?", uri, database)
+            _confirm_replacing(file, uri, database)
         on_database(uri, database, _answers)  # before a long file is read
         with _readable_twice(file) as path:
             size = _verified_size(path)
@@ -94,6 +90,12 @@ def import_(
     except OSError as exc:
         raise Failure(f"{file} cannot be read: {exc.strerror}") from exc
     (_print_as_json if as_json else _tell)(done, dry_run=dry_run)
+
+
+def _confirm_replacing(file: Path, uri: str | None, database: str | None) -> None:
+    if str(file) == STANDARD_INPUT:
+        raise Failure("Standard input is the export, so you cannot answer there. Pass --yes.")
+    confirm("Replace what is there already with what FILE holds?", uri, database)
 
 
 def _print_as_json(done: Imported, *, dry_run: bool) -> None:

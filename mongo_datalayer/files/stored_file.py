@@ -72,10 +72,10 @@ class StoredFile:
         metadata = document["metadata"]
         metadata = metadata if isinstance(metadata, dict) else {}
         size, chunk_bytes = (_bytes(document.get(name)) for name in ("length", "chunkSize"))
-        uploaded_at = document.get("uploadDate")
+        object_key, uploaded_at = document.get("filename"), document.get("uploadDate")
         return cls(
             file_id=document["_id"],
-            object_key=to_text(document.get("filename")),
+            object_key=object_key if isinstance(object_key, str) else to_text(object_key),
             size=size or 0,
             mime=_text(metadata.get("contentType")) or DEFAULT_MIME,
             sha256=_text(metadata.get("sha256")) or "",
