@@ -16,7 +16,7 @@ from mongo_datalayer.files import FileLinks, GridFSStorageClient
 URI = "mongodb://localhost:1"
 LAYER: list[dict[str, Any]] = [
     {"storage_client": "s3"},
-    {"storage_client": object()},
+    {"storage_client": ...},
     {"storage_client": GridFSStorageClient},
     {"search_index": "false"},
     {"search_index": None},
