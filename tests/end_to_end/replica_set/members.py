@@ -203,6 +203,9 @@ class ReplicaSet:
             TimeoutError: it was not.
         """
         frozen = self.primary()
+        # All members have this from it before it freezes. One that is only just turning to it would
+        # wait for its first answer, and without that member no majority acknowledges anything.
+        frozen.order("appendOplogNote", data={"note": "freeze"}, writeConcern={"w": SIZE})
         frozen.signal(signal.SIGSTOP)
         try:
             wait_for(until, "what was to happen while the primary is frozen", seconds=seconds)
