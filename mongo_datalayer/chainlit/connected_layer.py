@@ -27,6 +27,7 @@ from mongo_datalayer.mongodb.arguments import check_methods, check_switches, fro
 from mongo_datalayer.mongodb.client import Database
 from mongo_datalayer.mongodb.connection import Connection
 from mongo_datalayer.mongodb.retries import Retries
+from mongo_datalayer.mongodb.write_queue import is_named
 from mongo_datalayer.schema.indexes import IndexReport, apply_indexes, check_indexes
 from mongo_datalayer.storage.hooks import Hooked
 
@@ -250,7 +251,7 @@ class ConnectedLayer(Hooked, BaseDataLayer):
                 self._feedback_queues[stored["id"]] = queue
             if given:
                 return await put_in(given)
-            return await self._connection.in_order(queue, find_and_put, behind_all=True)
+            return await self._connection.in_order(queue, find_and_put, behind=is_named)
 
         async def find_and_put() -> tuple[str, Document]:
             if thread_id := await self._thread_with("steps", step_id):

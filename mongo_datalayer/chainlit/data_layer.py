@@ -24,6 +24,7 @@ from mongo_datalayer.model.bson_values import required_id, to_id, to_text
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.times import now
 from mongo_datalayer.mongodb.logger import get_logger, log_failure
+from mongo_datalayer.mongodb.write_queue import is_named
 from mongo_datalayer.storage.conversion import converted
 from mongo_datalayer.storage.hooks import StoredFeedback
 
@@ -261,9 +262,8 @@ class MongoDataLayer(ConnectedLayer):
                 await delete_from(thread_id)
 
         # In a queue, so that close() waits for the lookup too.
-        deletion = self._connection.in_order(
-            ("deletion", own, step_id), delete, behind_all=not session.is_chat(current)
-        )
+        behind = None if session.is_chat(current) else is_named
+        deletion = self._connection.in_order(("deletion", own, step_id), delete, behind=behind)
         await self._connection.submit(deletion)
 
     async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
@@ -399,14 +399,13 @@ class MongoDataLayer(ConnectedLayer):
                 )
                 await self._files.delete(object_keys)
 
-        def may_create(key: Hashable) -> bool:
-            # Uploads take long, and the lookup would find nothing until then.
-            return isinstance(key, tuple) and key[0] == "element" and key[-1] == element_id
+        def may_create(key: Hashable, name: str | None) -> bool:
+            # Its upload too, which has no name: the lookup would find nothing until then.
+            is_its = isinstance(key, tuple) and key[0] == "element" and key[-1] == element_id
+            return is_its or is_named(key, name)
 
         key = ("element", given, element_id)
-        await self._connection.in_order(
-            key, delete, behind_all=not given, behind=None if given else may_create
-        )
+        await self._connection.in_order(key, delete, behind=None if given else may_create)
 
     async def build_debug_url(self) -> str:
         """``""``: there is no page outside of Chainlit to look at a thread."""

@@ -16,7 +16,7 @@ from mongo_datalayer.mongodb.arguments import check_arguments
 from mongo_datalayer.mongodb.client import Client, Database
 from mongo_datalayer.mongodb.logger import get_logger
 from mongo_datalayer.mongodb.retries import Retries
-from mongo_datalayer.mongodb.write_queue import WriteQueue
+from mongo_datalayer.mongodb.write_queue import Behind, WriteQueue
 
 logger = get_logger(__name__)
 
@@ -121,8 +121,7 @@ class Connection:
         *,
         name: str | None = None,
         at_once: Callable[[], None] | None = None,
-        behind_all: bool = False,
-        behind: Callable[[Hashable], bool] | None = None,
+        behind: Behind | None = None,
     ) -> Result:
         """Run ``operation`` behind the earlier ones of ``key``; its parts are retried, not it.
 
@@ -131,8 +130,7 @@ class Connection:
             operation: The operation.
             name: What the log calls it when it fails; None logs nothing.
             at_once: Called on the home loop before the operation waits for its slot.
-            behind_all: Wait for the earlier writes of all keys.
-            behind: Wait for the earlier writes of the keys for which it returns True.
+            behind: Wait also for the earlier writes for which it returns True.
         """
         if self._is_home():
             if at_once is not None:
@@ -140,13 +138,9 @@ class Connection:
             # An ASGI server cancels a request's scope again at every await until it is left. What
             # is written there (a partial answer, for example) must get through.
             with anyio.CancelScope(shield=True):
-                return await self._writes.submit(
-                    key, operation, name, behind_all=behind_all, behind=behind
-                )
+                return await self._writes.submit(key, operation, name, behind=behind)
         return await self._at_home(
-            self.in_order(
-                key, operation, name=name, at_once=at_once, behind_all=behind_all, behind=behind
-            )
+            self.in_order(key, operation, name=name, at_once=at_once, behind=behind)
         )
 
     def write(

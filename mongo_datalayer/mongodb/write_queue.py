@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from mongo_datalayer.mongodb.logger import get_logger, log_failure
@@ -13,6 +13,14 @@ from mongo_datalayer.mongodb.logger import get_logger, log_failure
 logger = get_logger(__name__)
 
 Result = TypeVar("Result")
+
+Behind: TypeAlias = Callable[[Hashable, str | None], bool]
+"""Whether to wait for an earlier operation, by its key and its name."""
+
+
+def is_named(_key: Hashable, name: str | None) -> bool:
+    """Whether an operation has a name. Those without are several, with uploads that take long."""
+    return name is not None
 
 
 class WriteQueue:
@@ -26,7 +34,7 @@ class WriteQueue:
     def __init__(self) -> None:
         self._last: dict[Hashable, asyncio.Task[Any]] = {}
         # The event loop holds tasks weakly, and Chainlit keeps no reference to those it starts.
-        self._running: dict[asyncio.Task[Any], str | None] = {}
+        self._running: dict[asyncio.Task[Any], tuple[Hashable, str | None]] = {}
         self._queued = 0
         self._all.add(self)
 
@@ -36,8 +44,7 @@ class WriteQueue:
         operation: Callable[[], Awaitable[Result]],
         name: str | None = None,
         *,
-        behind_all: bool = False,
-        behind: Callable[[Hashable], bool] | None = None,
+        behind: Behind | None = None,
     ) -> asyncio.Future[Result]:
         """Run ``operation`` behind all earlier ones of ``key``, even if the caller is cancelled.
 
@@ -45,21 +52,17 @@ class WriteQueue:
             key: Which queue.
             operation: Makes the awaitable.
             name: What the log calls the operation when it fails; None logs nothing.
-            behind_all: Wait also for the earlier operations of all keys that have names.
-            behind: Wait also for those of the keys for which it returns True.
+            behind: Wait also for the earlier operations for which it returns True.
 
         Returns:
             What to await: it returns what the operation returned, or raises its error.
         """
         earlier = {self._last[key]} if key in self._last else set()
-        if behind_all:
-            # Not those without a name: they are made of several, with uploads that take long.
-            earlier |= {task for task, name in self._running.items() if name is not None}
         if behind is not None:
-            earlier |= {last for other, last in self._last.items() if behind(other)}
+            earlier |= {task for task, queued in self._running.items() if behind(*queued)}
         task = asyncio.get_running_loop().create_task(self._behind(earlier, operation, name))
         self._last[key] = task
-        self._running[task] = name
+        self._running[task] = (key, name)
         task.add_done_callback(partial(self._remove, key))
         # In a task of its own: cancelled inside the driver, it could lock the connection pool for
         # ever, and the next write would overtake it.
@@ -80,7 +83,7 @@ class WriteQueue:
         while self._running:  # a write may start further ones
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
-                return [name or "a write" for name in self._running.values()]
+                return [name or "a write" for _, name in self._running.values()]
             await asyncio.wait(tuple(self._running), timeout=left)
         return []
 
