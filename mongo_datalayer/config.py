@@ -166,34 +166,30 @@ class Settings(BaseSettings):
 
 def check_database_name(name: object, source: str) -> None:
     """Raise ConfigurationError unless MongoDB accepts ``name``; ``source`` is where it is from."""
-    problem = ""
-    if not isinstance(name, str):
-        problem = f"it is text, not {type(name).__name__}"
-    elif not name:
-        problem = "it is empty"
-    elif forbidden := [character for character in name if character in ' ./\\"$\0']:
-        problem = f"{forbidden[0]!r} is not allowed in it"
-    elif len(name.encode(errors="replace")) > MAX_DATABASE_BYTES:
-        problem = f"it is longer than {MAX_DATABASE_BYTES} bytes"
-    if problem:
+    if problem := _problem_of_name(name, ' ./\\"$\0', MAX_DATABASE_BYTES):
         raise ConfigurationError(f"{source}={name!r} cannot be the name of a database: {problem}.")
 
 
 def check_bucket_name(name: object, source: str) -> None:
     """The same for the name of a GridFS bucket."""
-    problem = ""
-    if not isinstance(name, str):
-        problem = f"it is text, not {type(name).__name__}"
-    elif not name:
-        problem = "it is empty"
-    elif forbidden := [character for character in name if character in "$\0"]:
-        problem = f"{forbidden[0]!r} is not allowed in it"
-    elif name.startswith((".", "system.")) or name.endswith(".") or ".." in name:
+    problem = _problem_of_name(name, "$\0", MAX_BUCKET_BYTES)
+    text = str(name)
+    if not problem and (text.startswith((".", "system.")) or text.endswith(".") or ".." in text):
         problem = "its collections would have no valid names"
-    elif len(name.encode(errors="replace")) > MAX_BUCKET_BYTES:
-        problem = f"it is longer than {MAX_BUCKET_BYTES} bytes"
     if problem:
         raise ConfigurationError(f"{source}={name!r} cannot be a GridFS bucket: {problem}.")
+
+
+def _problem_of_name(name: object, forbidden: str, most_bytes: int) -> str:
+    """Why MongoDB does not accept a name; empty if it does."""
+    if not isinstance(name, str):
+        return f"it is text, not {type(name).__name__}"
+    if not name:
+        return "it is empty"
+    if found := [character for character in name if character in forbidden]:
+        return f"{found[0]!r} is not allowed in it"
+    too_long = len(name.encode(errors="replace")) > most_bytes
+    return f"it is longer than {most_bytes} bytes" if too_long else ""
 
 
 def _explain(exc: ValidationError) -> str:

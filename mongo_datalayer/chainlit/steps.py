@@ -45,24 +45,20 @@ class Steps:
         Returns:
             False when the thread or the step was deleted.
         """
-        activity = _activity(step)
-        stored = await self._values.externalize(
-            thread_id, f"steps/{step['id']}", step, searched=SEARCHED
-        )
-        write = _StepWrite(thread_id, step, stored, activity, owner)
+        write = await self._begun(thread_id, step, owner)
         async for _ in Attempts(WRITE_ATTEMPTS):
             overflow_ids = self._documents.overflow_ids(thread_id) or ()
             filled = bool(overflow_ids) and await self._fill_in_overflow(write, overflow_ids)
             if filled:
-                await self._values.delete_values(stored)
+                await self._values.delete_values(write.stored)
                 return True
             if filled is None:  # another write was quicker
                 continue
             if await self._append(write, overflow_ids):
                 return True
-            state = await self._documents.state(thread_id, step["id"], created_at=activity)
+            state = await self._documents.state(thread_id, step["id"], created_at=write.activity)
             if state.deleted:
-                await self._values.delete_values(stored)
+                await self._values.delete_values(write.stored)
                 return await self._restart(write) and await self.create(
                     thread_id, step, owner=owner
                 )
@@ -81,11 +77,7 @@ class Steps:
         Returns:
             False when the thread or the step was deleted.
         """
-        activity = _activity(step)
-        stored = await self._values.externalize(
-            thread_id, f"steps/{step['id']}", step, searched=SEARCHED
-        )
-        write = _StepWrite(thread_id, step, stored, activity, owner, is_update=True)
+        write = await self._begun(thread_id, step, owner, is_update=True)
         async for _ in Attempts(WRITE_ATTEMPTS):
             overflow_ids = await self._documents.update_item(
                 thread_id,
@@ -95,9 +87,9 @@ class Steps:
             )
             if overflow_ids is None or await self._append(write, overflow_ids):
                 return True
-            state = await self._documents.state(thread_id, step["id"], created_at=activity)
+            state = await self._documents.state(thread_id, step["id"], created_at=write.activity)
             if state.deleted:
-                await self._values.delete_values(stored)
+                await self._values.delete_values(write.stored)
                 return await self._restart(write) and await self.update(
                     thread_id, step, owner=owner
                 )
@@ -286,6 +278,16 @@ class Steps:
             await self._threads.update_one(*update)
 
     # Inside -----------------------------------------------------------------------------------
+
+    async def _begun(
+        self, thread_id: str, step: Document, owner: Mapping[str, str], *, is_update: bool = False
+    ) -> _StepWrite:
+        """A write of a step whose large values are stored."""
+        activity = _activity(step)
+        stored = await self._values.externalize(
+            thread_id, f"steps/{step['id']}", step, searched=SEARCHED
+        )
+        return _StepWrite(thread_id, step, stored, activity, owner, is_update)
 
     async def _externalize_for_overflow(
         self, thread_id: str, step_id: str, fields: Document

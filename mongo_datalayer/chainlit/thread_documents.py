@@ -17,21 +17,26 @@ from mongo_datalayer.chainlit.thread_contents import (
     object_keys,
 )
 from mongo_datalayer.config import RUN_DOCTOR, TOMBSTONE_SECONDS
-from mongo_datalayer.errors import StorageError
 from mongo_datalayer.model.documents import OVERFLOW, THREADS, Document
 from mongo_datalayer.model.stored_lists import (
     any_before,
-    counted,
     is_listing_damaged,
     items,
     listed_overflow,
+    stored_count,
 )
 from mongo_datalayer.model.times import milliseconds, now
 from mongo_datalayer.mongodb.client import Database, is_mongomock, open_collection
 from mongo_datalayer.mongodb.logger import get_logger
 from mongo_datalayer.mongodb.unsupported import Fallback
 from mongo_datalayer.mongodb.update import Update
-from mongo_datalayer.storage.contention import READ_ATTEMPTS, Attempts, DroppedWrites, incomplete
+from mongo_datalayer.storage.contention import (
+    READ_ATTEMPTS,
+    Attempts,
+    DroppedWrites,
+    damaged_listing,
+    incomplete,
+)
 from mongo_datalayer.storage.large_values import LargeValues
 from mongo_datalayer.storage.overflow import UNBOUNDED, Bounds, Overflow
 from mongo_datalayer.storage.overflow_ids import entry_bytes
@@ -210,12 +215,9 @@ class ThreadDocuments:
             return ThreadState(deleted=True)
         overflow_ids = self.remember(thread_id, stored)
         if is_listing_damaged(stored):
-            raise StorageError(
-                f"The thread {thread_id!r} is damaged and takes no writes: its overflowIds are no "
-                f"list of ids. {RUN_DOCTOR}"
-            )
+            raise damaged_listing(thread_id)
         waiting = tuple(items(stored, "pendingFeedback", ()))
-        size = counted(stored)
+        size = stored_count(stored)
         return ThreadState(
             step=next(iter(items(stored, "steps")), None),
             feedback=next((f for f in waiting if f.get("forId") == step_id), None),

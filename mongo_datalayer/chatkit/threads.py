@@ -20,16 +20,15 @@ from mongo_datalayer.chatkit.errors import AlreadyExistsError, MissingError
 from mongo_datalayer.chatkit.item_pages import ItemPages
 from mongo_datalayer.chatkit.queries import PageRequest, owned
 from mongo_datalayer.chatkit.thread_storage import ThreadStorage
-from mongo_datalayer.config import RUN_DOCTOR, TOMBSTONE_SECONDS
-from mongo_datalayer.errors import StorageError
+from mongo_datalayer.config import TOMBSTONE_SECONDS
 from mongo_datalayer.model.bson_values import to_bson
 from mongo_datalayer.model.documents import Document
 from mongo_datalayer.model.stored_lists import (
     any_before,
-    counted,
     is_listing_damaged,
     items,
     listed_overflow,
+    stored_count,
 )
 from mongo_datalayer.model.times import now
 from mongo_datalayer.mongodb.client import Database, aggregate
@@ -41,6 +40,7 @@ from mongo_datalayer.storage.contention import (
     Attempts,
     DroppedWrites,
     contended,
+    damaged_listing,
     incomplete,
     upsert_unless_deleted,
 )
@@ -312,7 +312,7 @@ class ChatKitThreads:
                 return None
             await self._make_room(key, state)
             # The clock of the last writer may be ahead of this one's.
-            arrival = max(_arrival(), (counted(state, "sequence") or 0) + 1)
+            arrival = max(_arrival(), (stored_count(state, "sequence") or 0) + 1)
         raise contended(key["id"], item["id"])
 
     async def _replace(self, key: Document, item: Document) -> Document | None:
@@ -357,15 +357,12 @@ class ChatKitThreads:
             self._dropped.log(key["id"], item_id)
             return None
         if is_listing_damaged(stored):
-            raise StorageError(
-                f"The thread {key['id']!r} is damaged and takes no writes: its overflowIds are no "
-                f"list of ids. {RUN_DOCTOR}"
-            )
+            raise damaged_listing(key["id"])
         self._overflow_ids[tuple(key.values())] = listed_overflow(stored)
         return stored
 
     async def _make_room(self, key: Document, state: Mapping[str, Any]) -> None:
-        if (size := counted(state)) is None:
+        if (size := stored_count(state)) is None:
             await self._overflow.begin_to_count(key)
         if (size or 0) >= self._overflow.bounds.of(listed_overflow(state)):
             await self._overflow.make_room(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,7 +151,7 @@ async def _resolve(documents: ThreadDocuments, shown: list[ShownStep], whole: Do
     for fields in maps([small, {"elements": whole.get("elements")}]):
         for name, value in tuple(fields.items()):
             if is_reference(value) and _is_long(value["bytes"]):
-                fields[name] = f"{to_text(value['preview'])}…"
+                fields[name] = beginning_of(value)
                 fields[f"{name} is cut"] = True
     values = maps([small, {"elements": whole.get("elements")}])
     try:
@@ -160,13 +161,18 @@ async def _resolve(documents: ThreadDocuments, shown: list[ShownStep], whole: Do
             raise
         # An analyst's role reads no content of files.
         for fields in values:
-            fields |= {k: f"{to_text(v['preview'])}…" for k, v in fields.items() if is_reference(v)}
+            fields |= {k: beginning_of(v) for k, v in fields.items() if is_reference(v)}
     for step in shown:
         for name in ("input", "output"):
             text = step.text(name)
             if step.stored.pop(f"{name} is cut", False) or len(text) > SHOWN_CHARS:
                 step.stored[name] = text[:SHOWN_CHARS]
                 step.cut.add(name)
+
+
+def beginning_of(reference: Mapping[str, Any]) -> str:
+    """The first characters of a value in GridFS."""
+    return f"{to_text(reference['preview'])}…"
 
 
 def _is_long(size: Any) -> bool:

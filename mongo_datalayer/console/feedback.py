@@ -11,10 +11,9 @@ from typing import Any
 from mongo_datalayer.chainlit.codec import read_name, read_steps
 from mongo_datalayer.chainlit.thread_contents import drop_damaged, maps
 from mongo_datalayer.chainlit.thread_documents import ThreadDocuments
-from mongo_datalayer.console.conversation import question_and_answer
+from mongo_datalayer.console.conversation import beginning_of, question_and_answer
 from mongo_datalayer.console.feedback_queries import feedback_counts, queue_pipeline
 from mongo_datalayer.console.filters import Filters
-from mongo_datalayer.model.bson_values import to_text
 from mongo_datalayer.model.cursor import Cursor
 from mongo_datalayer.model.documents import (
     Document,
@@ -154,7 +153,7 @@ def _verdict(row: Document) -> Verdict:
     feedback = row["feedback"]
     comment: Any = feedback.get("comment")
     if is_reference(comment):
-        comment = f"{to_text(comment['preview'])}…"
+        comment = beginning_of(comment)
     return Verdict(
         id=feedback["id"],
         thread_id=str(row["thread"]),
@@ -181,6 +180,6 @@ async def _threads(
         for values in maps([thread]):
             for name, value in values.items():
                 if is_reference(value):
-                    values[name] = f"{to_text(value['preview'])}…"
+                    values[name] = beginning_of(value)
         found[thread["_id"]] = thread, read_steps(thread["steps"], thread["_id"])
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from psycopg import DataError
+from psycopg.adapt import Loader
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 from psycopg.types.string import TextLoader
 
@@ -19,34 +20,26 @@ class _LenientText(TextLoader):
         return found if isinstance(found, str) else text_of(bytes(found))
 
 
-class _LenientDate(DateLoader):
-    """A date; infinity, and what is before year 1 or after 9999, stays text."""
+class _OrText(Loader):
+    """Infinity, and what is before year 1 or after 9999, stays text."""
 
     def load(self, data: Any) -> Any:
         try:
-            return super().load(data)
+            return super().load(data)  # type: ignore[safe-super]  # the next class has one
         except DataError:
             return bytes(data).decode()
 
 
-class _LenientTimestamp(TimestampLoader):
-    """A time; infinity, and what is before year 1 or after 9999, stays text."""
-
-    def load(self, data: Any) -> Any:
-        try:
-            return super().load(data)
-        except DataError:
-            return bytes(data).decode()
+class _LenientDate(_OrText, DateLoader):
+    """A date."""
 
 
-class _LenientTimestamptz(TimestamptzLoader):
-    """A time with a zone; infinity, and what is before year 1 or after 9999, stays text."""
+class _LenientTimestamp(_OrText, TimestampLoader):
+    """A time."""
 
-    def load(self, data: Any) -> Any:
-        try:
-            return super().load(data)
-        except DataError:
-            return bytes(data).decode()
+
+class _LenientTimestamptz(_OrText, TimestamptzLoader):
+    """A time with a zone."""
 
 
 def register(connection: Any) -> None:

@@ -48,7 +48,7 @@ def is_listing_damaged(main: Mapping[str, Any]) -> bool:
     return "overflowIds" in main and [*listed_overflow(main)] != (main["overflowIds"] or None)
 
 
-def counted(main: Mapping[str, Any], name: str = "bytes") -> int | None:
+def stored_count(main: Mapping[str, Any], name: str = "bytes") -> int | None:
     """What a main document counts, the bytes of its items for example; None if it does not."""
     count = main.get(name)
     if not isinstance(count, int | float) or isinstance(count, bool) or not math.isfinite(count):

@@ -13,6 +13,7 @@ import random
 from cachetools import LRUCache
 from pymongo.errors import DuplicateKeyError
 
+from mongo_datalayer.config import RUN_DOCTOR
 from mongo_datalayer.errors import MongoDataLayerError, StorageError
 from mongo_datalayer.mongodb.client import Collection
 from mongo_datalayer.mongodb.logger import get_logger
@@ -101,6 +102,14 @@ def contended(thread_id: str | None, item_id: str | None = None) -> MongoDataLay
     return MongoDataLayerError(
         f"Could not write {name}: other writers changed it during each of {WRITE_ATTEMPTS} "
         "attempts. Write to it from fewer places at once, or repeat the call."
+    )
+
+
+def damaged_listing(thread_id: str) -> StorageError:
+    """The error of a write to a thread whose list of overflow documents was edited by hand."""
+    return StorageError(
+        f"The thread {thread_id!r} is damaged and takes no writes: its overflowIds are no list of "
+        f"ids. {RUN_DOCTOR}"
     )
 
 

@@ -25,10 +25,10 @@ from mongo_datalayer.model.bson_values import MAX_INT, MIN_INT
 from mongo_datalayer.model.documents import LONG, Document, size_of
 from mongo_datalayer.model.stored_lists import (
     as_list,
-    counted,
     is_item,
     is_listing_damaged,
     listed_overflow,
+    stored_count,
 )
 from mongo_datalayer.mongodb.client import Collection, aggregate
 from mongo_datalayer.storage.overflow_ids import OverflowIds
@@ -236,7 +236,7 @@ class Overflow:
         if main is None:
             return
         overflow_ids = listed_overflow(main)
-        size = counted(main)
+        size = stored_count(main)
         moved, moved_bytes, kept_bytes = self._oldest(main)
         # Updates count as growth, whatever they replace. Here the true size is known.
         correction = {"$inc": {"bytes": kept_bytes - (size or 0)}}
